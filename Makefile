@@ -1,0 +1,72 @@
+# On a fresh machine with make and Python >= 3.11, `make demo` and `make test` do all the rest.
+# Another interpreter:  make test PYTHON=python3.12
+# Another place:        make test VENV=/tmp/venv
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
+# Two processes of one thread each finish the tests sooner than one process of two threads.
+PYTEST_ARGS ?= -n 2
+BENCHMARKS := $(sort $(wildcard benchmarks/[!_]*.py))
+SERIES := 'import sys; print("%d.%d" % sys.version_info[:2])'
+
+export MPLBACKEND ?= Agg
+
+.PHONY: help test lint demo bench clean distclean same-python
+
+help:
+	@echo 'make demo       set up and run the main job, from real images to RDMs of RDMs'
+	@echo 'make test       set up and run lint, types, doctests and tests'
+	@echo 'make lint       of these, lint and types alone'
+	@echo 'make bench      set up and print the benchmark ratios'
+	@echo 'make clean      remove caches and built files; make distclean: $(VENV) too'
+
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-test | same-python
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+demo: $(VENV)/.installed | same-python
+	$(BIN)/pfa demo
+
+# All of them run; the exit code says whether any failed.
+bench: $(VENV)/.installed-test | same-python
+	@failed=0; for script in $(BENCHMARKS); do \
+		echo "== $$script"; $(BIN)/python "$$script" || failed=1; \
+	done; exit $$failed
+
+# A stamp is older than what it was installed from: install again.
+$(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: setup.cfg pyproject.toml | $(BIN)/python
+	$(PIP_INSTALL) --editable '.[test]'
+	@touch $(VENV)/.installed $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+		"Python >= 3.11 is needed, and $(PYTHON) is %d.%d: name another, as in" \
+		" make PYTHON=python3.12" % sys.version_info[:2])'
+	@echo 'Setting up $(VENV): PyTorch is a large download, so this takes some minutes.'
+	$(PYTHON) -m venv $(VENV)
+
+# Only where an interpreter was asked for by name, and the environment is of another.
+same-python: | $(BIN)/python
+ifneq ($(origin PYTHON),file)
+	@asked=$$($(PYTHON) -c $(SERIES)) && there=$$($(BIN)/python -c $(SERIES)) && \
+	if [ "$$asked" != "$$there" ]; then \
+		echo "$(VENV) is of Python $$there, and $$asked was asked for:" \
+			"run 'make distclean' first, or add VENV=.venv$$asked" >&2; exit 1; fi
+endif
+
+clean:
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache
+	find pytorch_feature_analysis tests benchmarks tutorials -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV) pytorch_feature_analysis.egg-info

@@ -1,0 +1,270 @@
+"""Files that are whole or absent, never overwritten unseen, and pickles that cannot run code."""
+
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import logging
+import os
+import pickle
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from pytorch_feature_analysis._unpickling import (
+    ForgedError,
+    Pair,
+    RefusedError,
+    RestrictedUnpickler,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def check_path(path: Any, *, argument: str) -> Path:
+    """Return `path` as a Path, or raise a TypeError unless it is a string or a path."""
+    if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
+        raise TypeError(f"`{argument}` must be a file's path, as a str or Path, not {path!r}.")
+    if not os.fspath(path):
+        raise ValueError(f"`{argument}` must be a file's path, not an empty string.")
+    return Path(path)
+
+
+def check_writable(path: Any, *, argument: str) -> Path:
+    """Return `path` as a Path, or raise unless a file can be written there.
+
+    To be called before the work, so that hours of it are not lost to a misspelt folder. The folder
+    is tried with a nameless temporary file: permission bits alone mislead for root, for network
+    drives and for read-only mounts.
+    """
+    path = check_path(path, argument=argument)
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"`{argument}` must be a file's path, and '{path}' is a folder. Add a file name to it."
+        )
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"`{argument}` is '{path}', but there is no folder '{folder}'."
+            " Make it first, or choose another one."
+        )
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise PermissionError(
+            f"`{argument}` is '{path}', but nothing can be written to the folder '{folder}'"
+            f" ({error.strerror}). Choose another one."
+        ) from error
+    return path
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that takes its place when the block ends well.
+
+    A reader sees the old file or the new one, never half of one; after an exception the old one
+    stands as it was. The temporary name keeps the suffix, by which many writers choose a format.
+    A symbolic link stays one, and its target is what is written.
+    """
+    target = Path(path).resolve()
+    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(6)}{target.suffix}")
+    try:
+        yield temporary
+        if target.exists():
+            shutil.copymode(target, temporary)
+        # Without this, a power cut can leave the new name with none of its content.
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def keep_previous(path: str | os.PathLike[str]) -> Path | None:
+    """Rename the file at `path` to `<stem>.superseded<suffix>`, numbered from the second on.
+
+    Returns
+    -------
+    pathlib.Path or None
+        Where the file is kept now; None when there was none.
+    """
+    path = Path(path).resolve()
+    if not path.exists():
+        return None
+    number = 1
+    while True:
+        ending = ".superseded" if number == 1 else f".superseded-{number}"
+        kept = path.with_name(f"{path.stem}{ending}{path.suffix}")
+        # Taking the name and finding it free are one step: two processes never agree on one.
+        with contextlib.suppress(FileExistsError):
+            kept.touch(exist_ok=False)
+            break
+        number += 1
+    path.replace(kept)
+    logger.warning(
+        "'%s' would have been overwritten; the previous file is kept as '%s'.", path, kept
+    )
+    return kept
+
+
+def same_content(first: Path, second: Path) -> bool:
+    """Tell whether two files exist and agree byte by byte."""
+    return first.exists() and second.exists() and filecmp.cmp(first, second, shallow=False)
+
+
+def filedelete(path: str | os.PathLike[str]) -> None:
+    """Delete a file, or a folder with all that is in it.
+
+    Parameters
+    ----------
+    path : str or Path
+        What to delete. Nothing happens when it does not exist. A symbolic link is deleted itself,
+        never what it points to.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import pytorch_feature_analysis as pfa
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = (folder / "notes.txt").write_text("to be forgotten")
+    >>> pfa.filedelete(folder)
+    >>> folder.exists()
+    False
+    """
+    path = check_path(path, argument="path")
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def pickle_dump(obj: Any, path: str | os.PathLike[str]) -> None:
+    """Write an object to a pickle file.
+
+    The file is whole or absent, also after a crash. One that is already there with another content
+    is not lost: it is renamed to `<stem>.superseded<suffix>`, and a log line says so.
+
+    Parameters
+    ----------
+    obj
+        Anything that can be pickled. `pickle_read` reads frames, arrays and plain Python values;
+        classes of other packages have to be named to it.
+    path : str or Path
+        The file to write. Its folder must exist.
+
+    See Also
+    --------
+    pickle_read : Its inverse.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import pytorch_feature_analysis as pfa
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "answer.p"
+    ...     pfa.pickle_dump({"answer": (4, 2)}, path)
+    ...     pfa.pickle_read(path)
+    {'answer': (4, 2)}
+    """
+    path = check_writable(path, argument="path")
+    with atomic_write(path) as temporary:
+        with temporary.open("wb") as file:
+            pickle.dump(obj, file, protocol=pickle.HIGHEST_PROTOCOL)
+        if not same_content(path, temporary):
+            keep_previous(path)
+
+
+def pickle_read(path: str | os.PathLike[str], *, allow: Iterable[Pair] = ()) -> Any:
+    """Read a pickle of frames, arrays and plain Python values, without running code from it.
+
+    A pickle is a program, and `pickle.load` runs it. This reader carries out only what pandas and
+    numpy need to rebuild a frame, an index, a series or an array of numbers, text or objects, as
+    old and new versions of both have written them, besides Python's own containers and dates.
+    Everything else is refused by name before it is called.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to read.
+    allow : iterable of (str, str)
+        Further classes and functions that the pickle may use, as exact pairs of module and name:
+        ``[("fractions", "Fraction")]``. They are imported and called, so name only what you know
+        to do no harm with any argument.
+
+    Returns
+    -------
+    object
+        What was pickled.
+
+    Raises
+    ------
+    ValueError
+        The pickle asks for something else (named in the message), or is cut short, or the file is
+        no pickle at all.
+
+    See Also
+    --------
+    pickle_dump : Its inverse.
+    read_rdms : For stacks of RDMs, pickled or in the library's own format.
+
+    Notes
+    -----
+    Arrays with named fields and subclasses of ndarray are refused. A hostile file can still fill
+    the memory; what it cannot do is call a function of its choice.
+
+    Examples
+    --------
+    >>> import os, pathlib, pickle, tempfile
+    >>> import pytorch_feature_analysis as pfa
+    >>> class Trap:
+    ...     def __reduce__(self):
+    ...         return os.mkdir, ("trapped",)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "trap.p"
+    ...     _ = path.write_bytes(pickle.dumps(Trap()))
+    ...     pfa.pickle_read(path)
+    Traceback (most recent call last):
+    ValueError: ... asks for posix.mkdir, ...
+    """
+    path = check_path(path, argument="path")
+    with path.open("rb") as file:
+        return restricted_load(file, path, allow=allow)
+
+
+def restricted_load(
+    file: IO[bytes], path: str | os.PathLike[str], *, allow: Iterable[Pair] = ()
+) -> Any:
+    """Load one pickle from an open file; `path` is what the errors call it. See `pickle_read`."""
+    extra = frozenset(_check_pair(pair) for pair in allow)
+    try:
+        return RestrictedUnpickler(file, extra).load()
+    except ForgedError as refusal:
+        raise ValueError(
+            f"'{path}' is a pickle that asks for {refusal}, which no stack of RDMs needs. It is"
+            " damaged, or made to do harm: get the stack anew from where it came from."
+        ) from None
+    except RefusedError as refusal:
+        raise ValueError(
+            f"'{path}' is a pickle that asks for {refusal}, which no stack of RDMs needs."
+            " It was not run. If you made the file and know that this does no harm,"
+            " `pickle_read(path, allow=[(module, name)])` lets it through by its exact name."
+        ) from None
+    # A damaged pickle can fail in any of the steps it is made of, with any exception.
+    except Exception as error:
+        raise ValueError(
+            f"'{path}' cannot be read as a pickle: it is damaged, cut short or another kind of"
+            f" file ({type(error).__name__}: {error}). Copy it again from where it came from, or"
+            " make it anew."
+        ) from error
+
+
+def _check_pair(pair: Any) -> Pair:
+    if not (
+        isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(part, str) for part in pair)
+    ):
+        raise TypeError(f"`allow` must hold pairs of names, (module, name), not {pair!r}.")
+    return pair

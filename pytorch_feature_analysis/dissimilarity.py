@@ -1,0 +1,436 @@
+"""Metrics between patterns, and the RDM of a set of patterns.
+
+`METRICS` holds what has a name here; scipy's `pdist` names and a user's own ``(name, function)``
+are as good. A metric reads either the geometry of the patterns (one matrix product, see `gram`)
+or the patterns themselves.
+
+One policy for what has no answer: a pattern without variance has no correlation, and a pattern
+with NaN or inf has no distance, so their rows and columns are NaN; the diagonal is 0 for a
+pattern without variance, and NaN for one that holds NaN.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.distance import pdist, squareform
+from scipy.stats import rankdata
+
+from pytorch_feature_analysis._checks import check_name
+from pytorch_feature_analysis.gram import PatternGeometry, pattern_geometry
+from pytorch_feature_analysis.matrices import dead_items
+
+
+def corr_dissim(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
+    """Correlation dissimilarity of two patterns, 1 - Pearson's r.
+
+    Parameters
+    ----------
+    x, y : array-like (n_units,)
+        The patterns.
+
+    Returns
+    -------
+    float
+        From 0 (identical up to scale and offset) over 1 (unrelated) to 2 (opposite); NaN when a
+        pattern is constant, or holds NaN or inf.
+
+    See Also
+    --------
+    compute_rdm : all pairs of a set of patterns at once.
+
+    Examples
+    --------
+    >>> import pytorch_feature_analysis as pfa
+    >>> round(pfa.corr_dissim([1, 2, 3], [2, 4, 7]), 6)
+    0.006592
+    >>> pfa.corr_dissim([1, 2, 3], [5, 5, 5])
+    nan
+    """
+    return float(_corr(pattern_geometry(_pair(x, y)))[0, 1])
+
+
+def _euclidean_distance(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
+    """L2 norm of the difference of two patterns."""
+    first, second = _pair(x, y)
+    return float(np.linalg.norm(first - second))
+
+
+def _pair(x: npt.ArrayLike, y: npt.ArrayLike) -> np.ndarray:
+    first, second = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    if first.ndim != 1 or first.shape != second.shape or first.size == 0:
+        raise ValueError(
+            "`x` and `y` must be two patterns of one length, not arrays of the shapes"
+            f" {first.shape} and {second.shape}."
+        )
+    return np.stack([first, second])
+
+
+dissim_defs: dict[str, Callable[[npt.ArrayLike, npt.ArrayLike], float]] = {
+    "corr": corr_dissim,
+    "euclidean_distance": _euclidean_distance,
+}
+"""Two metrics as plain functions of two patterns; the whole list is `METRICS`."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a named dissimilarity is computed.
+
+    Exactly one of `from_geometry` and `from_rows` is set. Rows are (n, n_units) in float64, not
+    to be changed. `prepare` makes other rows of them, whose geometry is taken.
+    """
+
+    name: str
+    from_geometry: Callable[[PatternGeometry], np.ndarray] | None = None
+    from_rows: Callable[[np.ndarray], np.ndarray] | None = None
+    prepare: Callable[[np.ndarray], np.ndarray] | None = None
+
+
+def _corr(geometry: PatternGeometry) -> np.ndarray:
+    dissim = np.minimum(geometry.standardised / 2, 2)
+    return _without_directionless(dissim, geometry.spreads == 0)
+
+
+def _squared_euclidean(geometry: PatternGeometry) -> np.ndarray:
+    # All three parts are positive, so that nothing is lost in adding them up.
+    of_means = np.subtract.outer(geometry.means, geometry.means) ** 2 * geometry.n_units
+    of_spreads = np.subtract.outer(geometry.spreads, geometry.spreads) ** 2
+    of_directions = geometry.spreads[:, None] * geometry.standardised * geometry.spreads
+    return of_means + of_spreads + of_directions
+
+
+def _euclidean(geometry: PatternGeometry) -> np.ndarray:
+    return np.sqrt(_squared_euclidean(geometry))
+
+
+def _cosine(geometry: PatternGeometry) -> np.ndarray:
+    # In the plane of a pattern's mean part and the rest of it, two patterns differ by an angle;
+    # beside it, they differ by the directions of the rest.
+    along = geometry.means * np.sqrt(geometry.n_units)
+    lengths = np.hypot(along, geometry.spreads)
+    angles = np.arctan2(geometry.spreads, along)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = geometry.spreads / lengths
+        dissim = (
+            2 * np.sin(np.subtract.outer(angles, angles) / 2) ** 2
+            + np.multiply.outer(shares, shares) * geometry.standardised / 2
+        )
+    return _without_directionless(np.minimum(dissim, 2), lengths == 0)
+
+
+def _without_directionless(dissim: np.ndarray, directionless: np.ndarray) -> np.ndarray:
+    """Set NaN off the diagonal and 0 on it, where there is nothing to take an angle to."""
+    dissim[directionless] = dissim[:, directionless] = np.nan
+    dissim[directionless, directionless] = 0
+    return dissim
+
+
+def _dot_product(geometry: PatternGeometry) -> np.ndarray:
+    of_means = np.multiply.outer(geometry.means, geometry.means) * geometry.n_units
+    scales = np.multiply.outer(geometry.spreads, geometry.spreads)
+    return 1 - (of_means + scales * (1 - geometry.standardised / 2))
+
+
+def _unit_squared_euclidean(geometry: PatternGeometry) -> np.ndarray:
+    return 2 * _cosine(geometry)
+
+
+def _unit_euclidean(geometry: PatternGeometry) -> np.ndarray:
+    return np.sqrt(2 * _cosine(geometry))
+
+
+def _ranks(rows: np.ndarray) -> np.ndarray:
+    """Average ranks within each pattern; NaN throughout for one that holds NaN or inf."""
+    ranks = np.full(rows.shape, np.nan)
+    whole = np.isfinite(rows).all(axis=1)
+    ranks[whole] = rankdata(rows[whole], axis=1)
+    return ranks
+
+
+_GEOMETRIC = {
+    "corr": _corr,
+    "euclidean_distance": _euclidean,
+    "squared_euclidean": _squared_euclidean,
+    "cosine": _cosine,
+    "dot_product": _dot_product,
+    "unit_euclidean_distance": _unit_euclidean,
+    "unit_squared_euclidean": _unit_squared_euclidean,
+    # Neither changes with the lengths of the patterns; and 1 - the product of two unit patterns.
+    "unit_corr": _corr,
+    "unit_cosine": _cosine,
+    "unit_dot_product": _cosine,
+}
+_RANKED = ("spearman", "unit_spearman")
+_ALIASES = {
+    "pearson": "corr",
+    "correlation": "corr",
+    "euclidean": "euclidean_distance",
+    "L2": "euclidean_distance",
+    "sqeuclidean": "squared_euclidean",
+    "L2squared": "squared_euclidean",
+    "dotproduct": "dot_product",
+    "L2_normalize": "unit_euclidean_distance",
+    "L2squared_normalize": "unit_squared_euclidean",
+    "dotproduct_normalize": "unit_dot_product",
+    "unit_correlation": "unit_corr",
+    "unit_euclidean": "unit_euclidean_distance",
+    "unit_sqeuclidean": "unit_squared_euclidean",
+}
+# Names of scipy.spatial.distance.pdist that are not already above.
+_SCIPY = (
+    "braycurtis",
+    "canberra",
+    "chebyshev",
+    "cityblock",
+    "dice",
+    "hamming",
+    "jaccard",
+    "jensenshannon",
+    "mahalanobis",
+    "matching",
+    "minkowski",
+    "rogerstanimoto",
+    "russellrao",
+    "seuclidean",
+    "sokalsneath",
+    "yule",
+)
+
+
+def _scipy_metric(name: str, *, unit: bool = False) -> Metric:
+    own_name = f"unit_{name}" if unit else name
+
+    def from_rows(rows: np.ndarray) -> np.ndarray:
+        # Some of scipy's metrics pass over NaN, or take it for True.
+        defined = whole = np.isfinite(rows).all(axis=1)
+        if unit:
+            defined = whole & rows.any(axis=1)
+        rdm = np.full((len(rows), len(rows)), np.nan)
+        used = rows[defined]
+        if unit:
+            used = used / np.linalg.norm(used, axis=1, keepdims=True)
+        if len(used) > 1:
+            try:
+                # pdist answers 0 / 0 with NaN and a warning; NaN is what is wanted here.
+                with np.errstate(all="ignore"):
+                    rdm[np.ix_(defined, defined)] = squareform(pdist(used, name))
+            except ValueError as error:
+                raise ValueError(
+                    f"scipy cannot compute the metric '{own_name}' for {used.shape[0]} patterns"
+                    f" of {used.shape[1]} units: {error}"
+                ) from error
+        rdm[whole, whole] = 0
+        return rdm
+
+    return Metric(own_name, from_rows=from_rows)
+
+
+def _all_metrics() -> dict[str, Metric]:
+    named = {name: Metric(name, from_geometry=made) for name, made in _GEOMETRIC.items()}
+    named |= {name: Metric(name, from_geometry=_corr, prepare=_ranks) for name in _RANKED}
+    return {
+        **named,
+        **{alias: named[name] for alias, name in _ALIASES.items()},
+        **{name: _scipy_metric(name) for name in _SCIPY},
+        **{f"unit_{name}": _scipy_metric(name, unit=True) for name in _SCIPY},
+    }
+
+
+METRICS: dict[str, Metric] = _all_metrics()
+"""Every metric that has a name, aliases included."""
+
+
+def _own_metric(name: str, function: Callable[[np.ndarray, np.ndarray], float]) -> Metric:
+    def from_rows(rows: np.ndarray) -> np.ndarray:
+        rdm = np.empty((len(rows), len(rows)))
+        for i, x in enumerate(rows):
+            for j, y in enumerate(rows):
+                rdm[i, j] = _one_number(function(x, y), name)
+        return rdm
+
+    return Metric(name, from_rows=from_rows)
+
+
+def _one_number(value: Any, name: str) -> float:
+    if np.ndim(value) == 0:
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            pass
+    raise TypeError(
+        f"`dissim_metrics`: the function of {name!r} must return one number for two patterns, but"
+        f" returned {type(value).__name__}; wrap it in one that picks the number (and, for a"
+        " similarity, takes it from 1)."
+    )
+
+
+def check_metrics(
+    dissim_metrics: Iterable[Any], *, argument: str = "dissim_metrics"
+) -> list[Metric]:
+    """Resolve names and ``(name, function)`` tuples; each keeps the name it was asked for by."""
+    one = isinstance(dissim_metrics, (str, Metric)) or _is_own(dissim_metrics)
+    if one or not isinstance(dissim_metrics, Iterable):
+        raise TypeError(
+            f"`{argument}` must be a list of metrics, not {dissim_metrics!r};"
+            f" write [{dissim_metrics!r}] for one."
+        )
+    resolved = []
+    for spec in dissim_metrics:
+        if isinstance(spec, Metric):
+            metric = spec
+        elif isinstance(spec, str):
+            check_name(spec, METRICS, argument=argument, what="metric")
+            metric = replace(METRICS[spec], name=spec)
+        elif _is_own(spec):
+            metric = _own_metric(spec[0], spec[1])
+        else:
+            raise TypeError(
+                f"`{argument}` must hold names of metrics or (name, function) tuples,"
+                f" not {spec!r}."
+            )
+        resolved.append(metric)
+    if not resolved:
+        raise ValueError(f"`{argument}` is empty; name at least one metric, such as 'corr'.")
+    names = [metric.name for metric in resolved]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"`{argument}` names {', '.join(map(repr, twice))} more than once.")
+    return resolved
+
+
+def _is_own(spec: Any) -> bool:
+    """Tell a user's ``(name, function)``."""
+    pair = isinstance(spec, Sequence) and not isinstance(spec, str) and len(spec) == 2
+    return pair and isinstance(spec[0], str) and callable(spec[1])
+
+
+def compute_rdms(
+    patterns: np.ndarray | Sequence[np.ndarray], metrics: Sequence[Metric]
+) -> list[np.ndarray]:
+    """RDMs of the same patterns by several metrics, sharing the product; warns of nothing.
+
+    `patterns` as in `gram.pattern_geometry`.
+    """
+    geometries: dict[Any, PatternGeometry] = {}
+    rows: np.ndarray | None = None
+    rdms = []
+    for metric in metrics:
+        if rows is None and (metric.from_rows is not None or metric.prepare is not None):
+            rows = _as_rows(patterns)
+        if metric.from_rows is not None:
+            rdms.append(metric.from_rows(rows))
+        elif metric.from_geometry is not None:
+            if metric.prepare not in geometries:
+                prepared = metric.prepare(rows) if metric.prepare else patterns
+                geometries[metric.prepare] = pattern_geometry(prepared)
+            rdms.append(metric.from_geometry(geometries[metric.prepare]))
+    return rdms
+
+
+def _as_rows(patterns: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+    """Copy of the patterns in float64, which a user's function cannot change."""
+    rows = np.array([np.asarray(pattern, dtype=float) for pattern in patterns])
+    rows.flags.writeable = False
+    return rows
+
+
+def compute_rdm(patterns: npt.ArrayLike, metric: Any = "corr") -> np.ndarray:
+    """Representational dissimilarity matrix of a set of patterns.
+
+    Parameters
+    ----------
+    patterns : array-like (n_patterns, n_units)
+        One pattern a row.
+    metric : str or (str, callable), default 'corr'
+        ``'corr'`` (1 - Pearson), ``'euclidean_distance'``, ``'squared_euclidean'``,
+        ``'cosine'`` (1 - cosine), ``'spearman'`` (1 - rho, average ranks for ties),
+        ``'dot_product'`` (1 - inner product); any name of `scipy.spatial.distance.pdist`;
+        ``'unit_...'`` before a name for patterns scaled to unit L2 norm first; or
+        ``(name, function)`` with a function of two 1-D patterns that returns a number (called
+        for every ordered pair, so it need not be symmetric).
+
+    Returns
+    -------
+    ndarray (n_patterns, n_patterns), float64
+        0 on the diagonal (but for ``'dot_product'`` and functions of one's own); larger is more
+        different. NaN in the row and column of a pattern that has no dissimilarity to others; on
+        the diagonal NaN only where the pattern holds NaN or inf.
+
+    Raises
+    ------
+    ValueError
+        A metric that does not exist; patterns of different lengths.
+    TypeError
+        A function that does not return one number.
+
+    Warns
+    -----
+    UserWarning
+        Names the patterns whose dissimilarities are all NaN, because they are constant (for
+        ``'corr'`` and ``'spearman'``), zero (``'cosine'``), or hold NaN or inf.
+
+    Notes
+    -----
+    Inner-product metrics come from one matrix product in float64 of the standardised patterns'
+    deviations from their common mean, so that small dissimilarities keep their digits: the error
+    of a correlation is about 1e-15, and that of the dissimilarity between two near copies, whose
+    relative difference is d, about a share 1e-16 / d of it. Identical patterns are exactly 0
+    apart. ``'mahalanobis'`` and ``'seuclidean'`` take their variances from these patterns.
+
+    Examples
+    --------
+    >>> import pytorch_feature_analysis as pfa
+    >>> pfa.compute_rdm([[0, 0], [3, 4], [0, 1]], "euclidean_distance").round(3)
+    array([[0.   , 5.   , 1.   ],
+           [5.   , 0.   , 4.243],
+           [1.   , 4.243, 0.   ]])
+    """
+    (chosen,) = check_metrics([metric], argument="metric")
+    table = _check_patterns(patterns)
+    rdm = compute_rdms(table, [chosen])[0]
+    undefined = undefined_patterns(table, rdm)
+    if undefined:
+        warnings.warn(
+            f"no dissimilarity is defined for the patterns at {undefined} (constant, zero, or"
+            " with NaN or inf): NaN in their rows and columns.",
+            stacklevel=2,
+        )
+    return rdm
+
+
+def _check_patterns(patterns: Any) -> np.ndarray:
+    """Return a table of numbers in whatever type of real number it has."""
+    try:
+        table = np.asarray(patterns)
+        if table.dtype.kind == "O":
+            table = table.astype(float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "`patterns` must be a table of numbers, with patterns of one length as its rows:"
+            f" {error}"
+        ) from error
+    if table.dtype.kind not in "biuf":
+        raise TypeError(f"`patterns` must hold real numbers, not {table.dtype}.")
+    if table.ndim != 2 or table.size == 0:
+        raise ValueError(
+            "`patterns` must be a table (n_patterns, n_units) with at least one of each,"
+            f" not an array of shape {table.shape}."
+        )
+    return table
+
+
+def undefined_patterns(patterns: np.ndarray | Sequence[np.ndarray], rdm: np.ndarray) -> list[int]:
+    """Positions of the patterns to blame for a row of the RDM without any finite value.
+
+    These are the constant ones and those with NaN or inf; where there are none, the metric has no
+    answer for any of the patterns.
+    """
+    dead = np.flatnonzero(dead_items(rdm) if len(rdm) > 1 else np.isnan(rdm[0])).tolist()
+    reasons = [i for i in dead if not np.isfinite(patterns[i]).all() or np.ptp(patterns[i]) == 0]
+    return reasons or dead

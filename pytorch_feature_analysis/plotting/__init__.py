@@ -1,0 +1,1 @@
+"""Figures: one file a kind. matplotlib is imported when a figure is made, not before."""

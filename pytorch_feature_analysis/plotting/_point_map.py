@@ -1,0 +1,401 @@
+"""A map of named points on 2-D or 3-D axes: lines, dots, pictures and labels, all in view."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import cbook, colors, patheffects
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+
+from pytorch_feature_analysis.plotting._dots import dot_groups
+from pytorch_feature_analysis.plotting._figure import root_figure
+from pytorch_feature_analysis.plotting._labels import place_labels
+from pytorch_feature_analysis.plotting._pictures import add_picture, picture_sides
+from pytorch_feature_analysis.plotting._projected import (
+    Label3D,
+    Leader3D,
+    Picture3D,
+    ScreenProjection,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_STEMS, _LINES, _DOTS, _PICTURES, _LEADERS, _LABELS = 0.5, 1, 2, 3, 3.5, 4
+# The depth order of 3-D axes numbers its dots and pictures from the axes' own order upwards.
+_ABOVE_ALL_DEPTHS = 10_000
+_LEADER: dict[str, Any] = {"color": "0.5", "linewidth": 0.5, "zorder": _LEADERS}
+_MARGIN = 0.01
+_MOST_ROUNDS = 30
+_PLENTY_OF_LABELS = 20
+# In points: the pieces of a line that labels keep clear of, and how far they keep.
+_PIECE = 4.0
+_CLEARANCE = 2.0
+
+
+class PointMap(ABC):
+    """Draws named points on axes, and widens the limits until all that is drawn is inside.
+
+    Parameters
+    ----------
+    ax
+        The axes.
+    keys
+        All names, in order.
+    places
+        The points of those that are drawn, by name.
+    limits
+        Low and high end of every axis.
+    """
+
+    def __init__(
+        self,
+        ax: Axes,
+        keys: Sequence[Hashable],
+        places: Mapping[Hashable, np.ndarray],
+        limits: tuple[float, float],
+    ) -> None:
+        self._ax: Any = ax
+        self._keys = list(keys)
+        self._places = dict(places)
+        dims = len(next(iter(places.values())))
+        self._low = np.full(dims, float(limits[0]))
+        self._high = np.full(dims, float(limits[1]))
+        self._pictures: dict[Hashable, Any] = {}
+        # Half the width and height of each picture, and their common shift, in data units.
+        self._halves: dict[Hashable, np.ndarray] = {}
+        self._shift = np.zeros(2)
+        self._dotted: list[Hashable] = []
+        self._dot_size = 0.0
+        self._trajectories: list[np.ndarray] = []
+        ax.set(xticks=[], yticks=[], xlabel="", ylabel="")
+        ax.grid(False)
+        self._style_axes()
+        self._set_limits()
+
+    @abstractmethod
+    def _style_axes(self) -> None: ...
+
+    @abstractmethod
+    def _settle(self) -> None:
+        """Adapt to the place that the axes have got."""
+
+    @abstractmethod
+    def _add_picture(
+        self, key: Hashable, picture: np.ndarray, size: float, frame: Mapping[str, Any] | None
+    ) -> Any: ...
+
+    @abstractmethod
+    def _write(self, x: float, y: float, note: str, **options: Any) -> None: ...
+
+    @abstractmethod
+    def _add_label(self, key: Hashable, label: str, options: dict[str, Any]) -> Any: ...
+
+    @abstractmethod
+    def _move_label(self, text: Any, pixels: np.ndarray) -> None: ...
+
+    @abstractmethod
+    def _add_leader(self, key: Hashable, ends: np.ndarray) -> None: ...
+
+    @abstractmethod
+    def _on_screen(self, place: np.ndarray) -> tuple[np.ndarray, float]:
+        """Where a point is in pixels, and the pixels of a data unit there."""
+
+    @abstractmethod
+    def _widen(self, boxes: np.ndarray) -> bool:
+        """Widen the limits towards holding `boxes`, in pixels; tell whether it was needed."""
+
+    def _set_limits(self) -> None:
+        for name, low, high in zip("xyz", self._low, self._high, strict=False):
+            self._ax.set(**{f"{name}lim": (low, high)})
+
+    def draw_lines(
+        self, trajectories: Sequence[tuple[Sequence[Hashable], Mapping[str, Any]]]
+    ) -> None:
+        """Join the points of each trajectory that are on the map."""
+        for keys, given in trajectories:
+            options = {
+                "linestyle": "-",
+                "color": mpl.rcParams["text.color"],
+                "zorder": _LINES,
+                **cbook.normalize_kwargs(dict(given), Line2D),
+            }
+            points = np.array([self._places[key] for key in keys if key in self._places])
+            if len(points) > 1:
+                self._ax.plot(*points.T, **options)
+                self._trajectories.append(points)
+
+    def draw_pictures(
+        self,
+        pictures: Mapping[Hashable, np.ndarray],
+        *,
+        size: float,
+        offset: tuple[float, float],
+        frames: Mapping[Hashable, Mapping[str, Any]],
+    ) -> None:
+        """Draw a picture at each of the points named, shifted by `offset`."""
+        self._shift = np.array(offset, dtype=float)
+        for key, picture in pictures.items():
+            if key in self._places:
+                self._halves[key] = np.array(picture_sides(picture, size)) / 2
+                self._pictures[key] = self._add_picture(key, picture, size, frames.get(key))
+
+    def draw_dots(
+        self,
+        options: Mapping[str, Any],
+        per_dot: Mapping[str, Mapping[Hashable, Any]],
+        colours: Mapping[Hashable, Any],
+    ) -> None:
+        """Draw a dot at each point that no picture lies on."""
+        drawn = [
+            i
+            for i, key in enumerate(self._keys)
+            if key in self._places and (key not in self._pictures or self._shift.any())
+        ]
+        if not drawn:
+            return
+        self._dotted = [self._keys[i] for i in drawn]
+        for members, settings in dot_groups(self._keys, drawn, options, per_dot, colours):
+            points = np.array([self._places[self._keys[i]] for i in members])
+            dots = self._ax.scatter(*points.T, **{"zorder": _DOTS, **settings})
+            self._dot_size = max(self._dot_size, float(np.sqrt(np.max(dots.get_sizes()))))
+
+    def write_margins(self, note: str, *, legend: bool) -> None:
+        """Write a note below the axes on the right, and the legend of the lines on the left."""
+        if note:
+            self._write(
+                1,
+                -0.015,
+                note,
+                horizontalalignment="right",
+                verticalalignment="top",
+                fontsize="small",
+            )
+        if legend and self._ax.get_legend_handles_labels()[1]:
+            self._ax.legend(
+                loc="upper left",
+                bbox_to_anchor=(0, -0.005),
+                borderaxespad=0.0,
+                frameon=False,
+                fontsize="small",
+            )
+
+    def draw_labels(
+        self, labels: Mapping[Hashable, str], *, offset: float, options: Mapping[str, Any]
+    ) -> None:
+        """Write a label by each of the points named, and bring everything into view.
+
+        Labels keep clear of each other and of what is drawn; if the options align them, they stay
+        above their points. On 3-D axes this is of the present view, and later ones keep the place
+        of a label relative to its point.
+        """
+        given = cbook.normalize_kwargs(dict(options), Text)
+        background = colors.to_rgb(self._ax.get_facecolor())
+        settings: dict[str, Any] = {
+            "path_effects": [patheffects.withStroke(linewidth=2.5, foreground=background)],
+            "horizontalalignment": "center",
+            "verticalalignment": "center",
+            "fontsize": "medium" if len(labels) <= _PLENTY_OF_LABELS else "small",
+            **given,
+        }
+        labels = {key: label for key, label in labels.items() if key in self._places}
+        texts = {key: self._add_label(key, label, settings) for key, label in labels.items()}
+        # Layouts give the axes their place when the figure is drawn.
+        root_figure(self._ax).draw_without_rendering()
+        self._settle()
+        if {"horizontalalignment", "verticalalignment"}.isdisjoint(given):
+            self._spread_labels(texts, offset)
+        else:
+            self._stack_labels(texts, offset)
+
+    def _spread_labels(self, texts: Mapping[Hashable, Any], offset: float) -> None:
+        sizes = _rows([text.get_window_extent().size for text in texts.values()], 2)
+        for _ in range(_MOST_ROUNDS):
+            anchors = _rows([self._anchor(key) for key in texts], 4)
+            gap = self._gap(offset)
+            frame = self._ax.bbox.extents
+            centres = place_labels(anchors, sizes, self._named(), self._lines(), frame, gap=gap)
+            boxes = np.hstack([centres - sizes / 2, centres + sizes / 2])
+            if not self._widen(np.concatenate([boxes, self._named()])):
+                break
+        # A line leads from a label that found no room beside its point.
+        starts = np.clip(centres, anchors[:, :2], anchors[:, 2:])
+        ends = np.clip(starts, boxes[:, :2], boxes[:, 2:])
+        far = np.hypot(*(ends - starts).T) > 1.5 * gap
+        for i, (key, text) in enumerate(texts.items()):
+            self._move_label(text, centres[i])
+            if far[i]:
+                self._add_leader(key, np.array([starts[i], ends[i]]))
+
+    def _stack_labels(self, texts: Mapping[Hashable, Any], offset: float) -> None:
+        for _ in range(_MOST_ROUNDS):
+            gap = self._gap(offset)
+            for key, text in texts.items():
+                left, _, right, top = self._anchor(key)
+                self._move_label(text, np.array([(left + right) / 2, top + gap]))
+            boxes = _rows([text.get_window_extent().extents for text in texts.values()], 4)
+            if not self._widen(np.concatenate([boxes, self._named()])):
+                break
+
+    def _gap(self, offset: float) -> float:
+        scales = [self._on_screen(place)[1] for place in self._places.values()]
+        return offset * float(np.mean(scales))
+
+    def _picture_boxes(self) -> np.ndarray:
+        return _rows([p.get_window_extent().extents for p in self._pictures.values()], 4)
+
+    def _anchor(self, key: Hashable) -> np.ndarray:
+        """Return the box that a label stands by: the picture, or the middle of the dot."""
+        if key in self._pictures:
+            return self._pictures[key].get_window_extent().extents
+        return np.tile(self._on_screen(self._places[key])[0], 2)
+
+    def _named(self) -> np.ndarray:
+        """Boxes of the pictures and the dots, in pixels."""
+        half = root_figure(self._ax).dpi / 72 * self._dot_size / 2
+        dots = [_square(self._on_screen(self._places[key])[0], half) for key in self._dotted]
+        return np.concatenate([self._picture_boxes(), _rows(dots, 4)])
+
+    def _lines(self) -> np.ndarray:
+        """Boxes around pieces of the lines, in pixels."""
+        pixels = root_figure(self._ax).dpi / 72
+        boxes = []
+        for points in self._trajectories:
+            ends = [self._on_screen(point)[0] for point in points]
+            for a, b in itertools.pairwise(ends):
+                count = int(np.hypot(*(b - a)) / (pixels * _PIECE)) + 2
+                boxes += [_square(p, pixels * _CLEARANCE) for p in np.linspace(a, b, count)]
+        return _rows(boxes, 4)
+
+
+def _rows(rows: list[np.ndarray], length: int) -> np.ndarray:
+    return np.array(rows, dtype=float).reshape(-1, length)
+
+
+def _square(middle: np.ndarray, half: float) -> np.ndarray:
+    return np.concatenate([middle - half, middle + half])
+
+
+class FlatMap(PointMap):
+    """A map on 2-D axes, with one scale for both."""
+
+    def _style_axes(self) -> None:
+        self._ax.set_aspect("equal", adjustable="box")
+
+    def _settle(self) -> None:
+        """Leave the axes as they are: their aspect was applied with the layout."""
+
+    def _add_picture(
+        self, key: Hashable, picture: np.ndarray, size: float, frame: Mapping[str, Any] | None
+    ) -> Any:
+        centre = self._places[key] + self._shift
+        self._include(centre - self._halves[key], centre + self._halves[key])
+        return add_picture(self._ax, picture, centre, size, frame=frame, zorder=_PICTURES)
+
+    def _write(self, x: float, y: float, note: str, **options: Any) -> None:
+        self._ax.text(x, y, note, transform=self._ax.transAxes, **options)
+
+    def _add_label(self, key: Hashable, label: str, options: dict[str, Any]) -> Any:
+        # Labels end up inside the axes, so that layouts need not make room for them.
+        settings = {"zorder": _LABELS, "in_layout": False, **options}
+        return self._ax.text(*self._places[key], label, **settings)
+
+    def _move_label(self, text: Any, pixels: np.ndarray) -> None:
+        text.set_position(self._ax.transData.inverted().transform(pixels))
+
+    def _add_leader(self, key: Hashable, ends: np.ndarray) -> None:  # noqa: ARG002 - of all maps
+        x, y = self._ax.transData.inverted().transform(ends).T
+        self._ax.add_line(Line2D(x, y, **_LEADER))
+
+    def _on_screen(self, place: np.ndarray) -> tuple[np.ndarray, float]:
+        scale = self._ax.bbox.width / (self._high[0] - self._low[0])
+        return self._ax.transData.transform(place), float(scale)
+
+    def _widen(self, boxes: np.ndarray) -> bool:
+        if not len(boxes):
+            return False
+        corners = self._ax.transData.inverted().transform(boxes.reshape(-1, 2))
+        return self._include(corners.min(axis=0), corners.max(axis=0))
+
+    def _include(self, low: np.ndarray, high: np.ndarray) -> bool:
+        """Widen the limits to hold a box, alike on both axes; tell whether they grew."""
+        if (low >= self._low).all() and (high <= self._high).all():
+            return False
+        margin = _MARGIN * (self._high - self._low)
+        self._low = np.where(low < self._low, low - margin, self._low)
+        self._high = np.where(high > self._high, high + margin, self._high)
+        span = self._high - self._low
+        missing = (span.max() - span) / 2
+        self._low, self._high = self._low - missing, self._high + missing
+        self._set_limits()
+        return True
+
+
+class DeepMap(PointMap):
+    """A map on 3-D axes, whose pictures and labels face the viewer."""
+
+    def _style_axes(self) -> None:
+        ax = self._ax
+        ax.set(zticks=[], zlabel="")
+        ax.set_box_aspect((1, 1, 1))
+        for axis, shade in ((ax.xaxis, 0.97), (ax.yaxis, 0.985), (ax.zaxis, 0.94)):
+            axis.set_pane_color((shade, shade, shade, 1.0))
+            axis.line.set_color("0.8")
+        # A stem to the floor tells how deep in the space a point is.
+        (self._stems,) = ax.plot([], [], [], color="0.8", linewidth=0.5, zorder=_STEMS)
+
+    def _set_limits(self) -> None:
+        super()._set_limits()
+        stems = np.full((len(self._places), 3, 3), np.nan)
+        stems[:, :2] = np.array(list(self._places.values()))[:, None]
+        stems[:, 1, 2] = self._low[2]
+        self._stems.set_data_3d(*stems.reshape(-1, 3).T)
+
+    def _settle(self) -> None:
+        """Bring the whole cube into the place that layouts leave to the axes."""
+        corners = np.array(list(itertools.product(*zip(self._low, self._high, strict=True))))
+        pixels = np.array([self._on_screen(corner)[0] for corner in corners])
+        frame = self._ax.bbox
+        middle = np.array([(frame.x0 + frame.x1) / 2, (frame.y0 + frame.y1) / 2])
+        reach = np.abs(pixels - middle).max(axis=0) / (np.array(frame.size) / 2)
+        self._ax.set_box_aspect((1, 1, 1), zoom=float(1 / reach.max()))
+
+    def _add_picture(
+        self, key: Hashable, picture: np.ndarray, size: float, frame: Mapping[str, Any] | None
+    ) -> Any:
+        artist = Picture3D(
+            self._ax, picture, self._places[key], size, shift=self._shift, frame=frame
+        )
+        return self._ax.add_artist(artist)
+
+    def _write(self, x: float, y: float, note: str, **options: Any) -> None:
+        self._ax.text2D(x, y, note, transform=self._ax.transAxes, **options)
+
+    def _add_label(self, key: Hashable, label: str, options: dict[str, Any]) -> Any:
+        settings = {"zorder": _ABOVE_ALL_DEPTHS, **options}
+        return self._ax.add_artist(Label3D(self._ax, self._places[key], label, **settings))
+
+    def _move_label(self, text: Any, pixels: np.ndarray) -> None:
+        text.move(pixels)
+
+    def _add_leader(self, key: Hashable, ends: np.ndarray) -> None:
+        settings = {**_LEADER, "zorder": _ABOVE_ALL_DEPTHS - 1}
+        self._ax.add_artist(Leader3D(self._ax, self._places[key], ends, **settings))
+
+    def _on_screen(self, place: np.ndarray) -> tuple[np.ndarray, float]:
+        return ScreenProjection(self._ax, place).place()[:2]
+
+    def _widen(self, boxes: np.ndarray) -> bool:
+        frame = self._ax.bbox.extents
+        if (boxes[:, :2] >= frame[:2]).all() and (boxes[:, 2:] <= frame[2:]).all():
+            return False
+        step = 0.02 * (self._high - self._low)
+        self._low, self._high = self._low - step, self._high + step
+        self._set_limits()
+        return True

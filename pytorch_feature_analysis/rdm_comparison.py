@@ -1,0 +1,135 @@
+"""Comparing the RDMs of one group with each other, as they are and with their items shuffled.
+
+All of it works on arrays, so that a comparison can be sent to a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pytorch_feature_analysis._checks import child_generator, child_seed
+from pytorch_feature_analysis.dissimilarity import Metric
+from pytorch_feature_analysis.entry_subsets import EntryKey
+from pytorch_feature_analysis.matrices import dead_items
+from pytorch_feature_analysis.pairwise_complete import compute_rdms_pairwise
+from pytorch_feature_analysis.selection import greedy_order
+
+Scramble = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What to compare."""
+
+    matrices: list[np.ndarray]
+    """The RDMs, all over the same items."""
+    orders: list[np.ndarray | None]
+    """Where the items of the first RDM are in each; None where they are in the same places."""
+    scrambles: list[tuple[Scramble, ...] | None]
+    """Per comparison the order in which each RDM's items are taken; None: as they are."""
+    subsets: list[list[int]]
+    """Which of the RDMs each result is about."""
+    metrics: list[Metric]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What could not be compared, in the RDMs as they are."""
+
+    rdms: int
+    """RDMs with a missing cell."""
+    items: int
+    """Dead items in them: without any finite dissimilarity."""
+    cells: int
+    """Missing cells between other items."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Results of one comparison."""
+
+    rdms: list[tuple[np.ndarray, Scramble]]
+    """RDM and greedy ranking for each scramble, subset and metric, the metric changing first."""
+    missing: Missing
+
+
+def compare(comparison: Comparison) -> Compared:
+    """Compare RDMs by their upper triangles."""
+    n_items = len(comparison.matrices[0])
+    upper = np.triu_indices(n_items, k=1)
+    every = np.arange(n_items)
+    rdms = []
+    missing = Missing(0, 0, 0)
+    rows = np.empty((len(comparison.matrices), len(upper[0])))
+    for scramble in comparison.scrambles:
+        for k, (matrix, order) in enumerate(
+            zip(comparison.matrices, comparison.orders, strict=True)
+        ):
+            taken = every if scramble is None else np.array(scramble[k])
+            taken = taken if order is None else order[taken]
+            # One flat index is several times faster than a pair of them.
+            np.take(matrix, taken[upper[0]] * n_items + taken[upper[1]], out=rows[k], mode="clip")
+        if scramble is None:
+            missing = _count_missing(comparison.matrices, rows)
+        whole = compute_rdms_pairwise(rows, comparison.metrics)
+        for subset in comparison.subsets:
+            for rdm in whole:
+                part = rdm[np.ix_(subset, subset)]
+                rdms.append((part, greedy_order(part)))
+    return Compared(rdms, missing)
+
+
+def _count_missing(matrices: Sequence[np.ndarray], rows: np.ndarray) -> Missing:
+    n_items = len(matrices[0])
+    incomplete = np.flatnonzero(~np.isfinite(rows).all(axis=1)).tolist()
+    items = cells = 0
+    for k in incomplete:
+        dead = int(dead_items(matrices[k]).sum())
+        items += dead
+        alive_pairs = (n_items - dead) * (n_items - dead - 1) // 2
+        cells += int((~np.isfinite(rows[k])).sum()) - (rows.shape[1] - alive_pairs)
+    return Missing(len(incomplete), items, cells)
+
+
+class Scrambles:
+    """The scrambles of one call: each a function of its number, the entry and the items' keys.
+
+    So they are the same wherever the entry stands and in whatever order its items come, in all
+    groups and by all metrics.
+    """
+
+    def __init__(self, root: int, num_perms: int) -> None:
+        self._root = root
+        self._num_perms = num_perms
+        self._known: dict[tuple[tuple[EntryKey, ...], EntryKey], list[Scramble]] = {}
+
+    def of(
+        self, item_keys: tuple[EntryKey, ...], entry_keys: Sequence[EntryKey]
+    ) -> list[tuple[Scramble, ...]]:
+        """Scrambles of all entries, for each number from 0 (the identity) on."""
+        if not self._num_perms:
+            return [(tuple(range(len(item_keys))),) * len(entry_keys)]
+        columns = []
+        for entry_key in entry_keys:
+            known = self._known.get((item_keys, entry_key))
+            if known is None:
+                known = self._known[item_keys, entry_key] = self._draw(item_keys, entry_key)
+            columns.append(known)
+        return list(zip(*columns, strict=True))
+
+    def _draw(self, item_keys: tuple[EntryKey, ...], entry_key: EntryKey) -> list[Scramble]:
+        n_items = len(item_keys)
+        # Drawn over the items in the order of their names, then said in that of their places.
+        by_name = np.array(sorted(range(n_items), key=lambda k: repr(item_keys[k])))
+        seed = child_seed(self._root, "scramble", *(item_keys[k] for k in by_name.tolist()))
+        scrambles = [tuple(range(n_items))]
+        # One stream an entry: the first numbers are the same however many are asked for.
+        stream = child_generator(seed, entry_key)
+        for _ in range(self._num_perms):
+            scramble = np.empty(n_items, dtype=int)
+            scramble[by_name] = by_name[stream.permutation(n_items)]
+            scrambles.append(tuple(scramble.tolist()))
+        return scrambles

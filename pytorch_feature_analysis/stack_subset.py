@@ -1,0 +1,157 @@
+"""Stacks cut to some of their entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pytorch_feature_analysis._cells import object_series
+from pytorch_feature_analysis._checks import check_sequence
+from pytorch_feature_analysis.rdm_stack import (
+    Rows,
+    as_key,
+    check_rdm_stack,
+    greedy_orders,
+    in_words,
+)
+from pytorch_feature_analysis.stack_schema import is_lineage
+
+
+def subset_rdm_df(df: pd.DataFrame, entry_keys: Iterable[Any]) -> pd.DataFrame:
+    """Keep the cells of each RDM whose entries are listed.
+
+    Parameters
+    ----------
+    df : DataFrame
+        A stack of RDMs; see `check_rdm_stack` for what is filled in. It is not changed.
+    entry_keys : list of tuple
+        The entries to keep. Their order here does not matter: they stay in the order that they
+        have in each row. An entry named by a single string or number may stand without its tuple.
+
+    Returns
+    -------
+    DataFrame
+        A new stack with the same rows and index. Cut to the entries are `matrix`, `entry_keys`,
+        `entry_labels`, and whatever else has one item per entry; `dissim_rankings` is computed
+        anew from the smaller matrix.
+
+    Raises
+    ------
+    ValueError
+        An entry is in no row, or a row has none of the entries.
+
+    Notes
+    -----
+    `perm_scramble` tells how a row's matrix came from that of its 'orig_data' row. Where the
+    scramble takes the kept entries among themselves (the identity does), it is renumbered to
+    them. Where it does not, the cells come from pairs of entries that are no longer there, so
+    that no scramble of what is left gives them: it becomes None. To get permutations of a subset,
+    permute after taking the subset.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> import pytorch_feature_analysis as pfa
+    >>> points = np.array([0.0, 1.0, 5.0])
+    >>> stack = pd.DataFrame({
+    ...     "matrix": [np.abs(points[:, None] - points)],
+    ...     "entry_keys": [(("left",), ("middle",), ("right",))],
+    ... })
+    >>> small = pfa.subset_rdm_df(stack, [("right",), ("left",)])
+    >>> small.loc[0, "entry_keys"]
+    (('left',), ('right',))
+    >>> small.loc[0, "matrix"]
+    array([[0., 5.],
+           [5., 0.]])
+    """
+    stack = check_rdm_stack(df, argument="df")
+    listed = check_sequence(entry_keys, argument="entry_keys", of="entry keys")
+    wanted = {as_key(key) for key in listed}
+    if not wanted:
+        raise ValueError("`entry_keys` is empty; list the entries to keep.")
+    known = dict.fromkeys(key for keys in _distinct(stack["entry_keys"]) for key in keys)
+    unknown = [key for key in dict.fromkeys(map(as_key, listed)) if key not in known]
+    if unknown and len(stack):
+        raise ValueError(
+            f"`entry_keys` lists {in_words(unknown)}, which no row of `df` has."
+            f" The entries there are: {in_words(list(known), 20)}."
+        )
+    rows = Rows(stack.index, "df")
+    kept: dict[int, tuple[int, ...]] = {}
+    for k, keys in enumerate(stack["entry_keys"].tolist()):
+        if id(keys) not in kept:
+            kept[id(keys)] = tuple(i for i, key in enumerate(keys) if key in wanted)
+        if not kept[id(keys)]:
+            rows.fail(k, f"has none of the `entry_keys`; its own are {in_words(keys)}")
+    positions = [kept[id(keys)] for keys in stack["entry_keys"].tolist()]
+    cut: dict[str, list[Any]] = {
+        "matrix": [_cut_matrix(m, p) for m, p in zip(stack["matrix"], positions, strict=True)]
+    }
+    for name in _columns_per_entry(stack):
+        cut[name] = _cut_tuples(stack[name].tolist(), positions)
+    if "perm_scramble" in stack.columns:
+        cut["perm_scramble"] = [
+            _cut_scramble(scramble, p)
+            for scramble, p in zip(stack["perm_scramble"].tolist(), positions, strict=True)
+        ]
+    cut["dissim_rankings"] = greedy_orders(cut["matrix"])
+    for name, cells in cut.items():
+        stack[name] = object_series(cells, stack.index)
+    return stack
+
+
+def _distinct(column: pd.Series) -> list[Any]:
+    return list({id(cell): cell for cell in column.tolist()}.values())
+
+
+def _columns_per_entry(stack: pd.DataFrame) -> list[str]:
+    """Name the columns with one item per entry.
+
+    Of the levels below, the entries may differ from entry to entry, and then are nested one deeper
+    for each level between: with labels k levels down inside k tuples, the outer one is that of
+    this level's entries.
+    """
+    names = ["entry_keys", "entry_labels"]
+    for name in stack.columns:
+        if is_lineage(name) and name.startswith("entry_labels") and len(stack):
+            level = name.count("_sub")
+            label, depth = stack[name].iloc[0], 0
+            while isinstance(label, tuple) and label:
+                label, depth = label[0], depth + 1
+            keys = name.replace("labels", "keys", 1)
+            if level > 1 and depth == level and keys in stack.columns:
+                names += [name, keys]
+    return names
+
+
+def _cut_matrix(matrix: np.ndarray, positions: tuple[int, ...]) -> np.ndarray:
+    cut = matrix[np.ix_(positions, positions)]
+    cut.flags.writeable = False
+    return cut
+
+
+def _cut_tuples(cells: list[Any], positions: list[tuple[int, ...]]) -> list[Any]:
+    """Take the same positions of each tuple; rows that shared one share its part."""
+    done: dict[tuple[int, int], Any] = {}
+    for cell, kept in zip(cells, positions, strict=True):
+        pair = (id(cell), id(kept))
+        if pair not in done:
+            done[pair] = tuple(cell[i] for i in kept)
+    return [done[id(cell), id(kept)] for cell, kept in zip(cells, positions, strict=True)]
+
+
+def _cut_scramble(scramble: Any, positions: tuple[int, ...]) -> Any:
+    if not isinstance(scramble, tuple):
+        return scramble
+    taken = tuple(scramble[i] for i in positions)
+    if any(isinstance(item, tuple) for item in taken):
+        # In a meta-RDM each entry has a scramble of its own, of the level below.
+        return taken
+    numbers = {position: number for number, position in enumerate(positions)}
+    if not set(taken) <= set(numbers):
+        return None
+    return tuple(numbers[position] for position in taken)

@@ -1,0 +1,201 @@
+import logging
+import os
+import stat
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pytorch_feature_analysis as pfa
+from pytorch_feature_analysis._files import (
+    atomic_write,
+    check_writable,
+    keep_previous,
+    same_content,
+)
+
+
+def names(folder):
+    return sorted(item.name for item in folder.iterdir())
+
+
+def test_an_atomic_write_leaves_the_new_file_and_nothing_else(tmp_path):
+    path = tmp_path / "out.txt"
+    with atomic_write(path) as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.suffix == ".txt"
+        temporary.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["out.txt"]
+
+
+def test_an_exception_in_an_atomic_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+
+    def write_half():
+        with atomic_write(path) as temporary:
+            temporary.write_text("ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["out.txt"]
+
+
+def test_an_atomic_write_that_wrote_nothing_fails_and_leaves_the_old_file(tmp_path):
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    with pytest.raises(FileNotFoundError), atomic_write(path):
+        pass
+    assert path.read_text() == "old"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions and links")
+def test_an_atomic_write_keeps_links_and_permissions_and_obeys_the_umask(tmp_path):
+    (tmp_path / "far").mkdir()
+    target = tmp_path / "far" / "data.txt"
+    link = tmp_path / "link.txt"
+    link.symlink_to(target)
+    with atomic_write(link) as temporary:
+        temporary.write_text("first")
+    plain = tmp_path / "plain.txt"
+    plain.write_text("")
+    assert target.stat().st_mode == plain.stat().st_mode
+    target.chmod(0o640)
+    with atomic_write(link) as temporary:
+        temporary.write_text("second")
+    assert link.is_symlink()
+    assert target.read_text() == "second"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640
+
+
+def test_previous_files_are_kept_under_numbered_names_and_logged(tmp_path, caplog):
+    path = tmp_path / "stack.p"
+    assert keep_previous(path) is None
+    kept = []
+    for content in ("one", "two", "three"):
+        path.write_text(content)
+        with caplog.at_level(logging.WARNING):
+            kept.append(keep_previous(path))
+        assert not path.exists()
+    expected = ["stack.superseded.p", "stack.superseded-2.p", "stack.superseded-3.p"]
+    assert [item.name for item in kept] == expected
+    assert [item.read_text() for item in kept] == ["one", "two", "three"]
+    assert "stack.superseded-3.p" in caplog.text
+
+
+def test_files_agree_when_their_bytes_do(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_bytes(b"abc")
+    assert not same_content(one, other)
+    other.write_bytes(b"abd")
+    os.utime(other, ns=(one.stat().st_atime_ns, one.stat().st_mtime_ns))
+    assert not same_content(one, other)
+    other.write_bytes(b"abc")
+    assert same_content(one, other)
+
+
+def test_a_writable_path_comes_back_and_nothing_is_left_in_its_folder(tmp_path):
+    assert check_writable(str(tmp_path / "a.p"), argument="out_fname") == tmp_path / "a.p"
+    assert names(tmp_path) == []
+
+
+def test_a_path_that_cannot_be_written_is_named_with_its_argument(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"`out_fname` is .*no folder .*missing"):
+        check_writable(tmp_path / "missing" / "a.p", argument="out_fname")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        check_writable(tmp_path / "file" / "a.p", argument="out_fname")
+    with pytest.raises(IsADirectoryError, match=r"is a folder\. Add a file name"):
+        check_writable(tmp_path, argument="out_fname")
+    with pytest.raises(TypeError, match="`out_fname` must be a file's path, as a str or Path"):
+        check_writable(3, argument="out_fname")
+    with pytest.raises(ValueError, match="not an empty string"):
+        check_writable("", argument="out_fname")
+
+    # Tests may run as root, to whom no folder is closed.
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(PermissionError, match=r"nothing can be written .*Permission denied"):
+        check_writable(tmp_path / "a.p", argument="out_fname")
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32" or os.geteuid() == 0, reason="root may write to any folder"
+)
+def test_a_read_only_folder_is_found_before_the_work(tmp_path):
+    tmp_path.chmod(0o555)
+    with pytest.raises(PermissionError, match="nothing can be written"):
+        check_writable(tmp_path / "a.p", argument="out_fname")
+
+
+def test_filedelete_deletes_files_and_folders_and_minds_nothing_missing(tmp_path):
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    (tmp_path / "folder" / "inner" / "a.txt").write_text("")
+    (tmp_path / "b.txt").write_text("")
+    assert pfa.filedelete(tmp_path / "folder") is None
+    pfa.filedelete(str(tmp_path / "b.txt"))
+    pfa.filedelete(tmp_path / "never there")
+    assert names(tmp_path) == []
+    with pytest.raises(TypeError, match="`path` must be a file's path"):
+        pfa.filedelete(None)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_filedelete_deletes_a_link_and_not_what_it_points_to(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.txt").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    pfa.filedelete(tmp_path / "link")
+    assert names(tmp_path) == ["folder"]
+    assert names(tmp_path / "folder") == ["a.txt"]
+
+
+def test_what_is_dumped_is_read_back(tmp_path):
+    path = tmp_path / "things.p"
+    things = {"a": (1, 2.5, None, "ü"), "b": [np.arange(6).reshape(2, 3)], "c": {1, 2}}
+    pfa.pickle_dump(things, path)
+    again = pfa.pickle_read(str(path))
+    assert again["a"] == things["a"]
+    assert again["c"] == things["c"]
+    np.testing.assert_array_equal(again["b"][0], things["b"][0])
+    frame = pd.DataFrame({"x": [1, 2], "y": ["a", None]})
+    pfa.pickle_dump(frame, path)
+    pd.testing.assert_frame_equal(pfa.pickle_read(path), frame)
+
+
+def test_a_pickle_of_other_content_is_kept_and_one_of_the_same_is_not(tmp_path):
+    path = tmp_path / "numbers.p"
+    pfa.pickle_dump([1, 2], path)
+    pfa.pickle_dump([1, 2], path)
+    assert names(tmp_path) == ["numbers.p"]
+    pfa.pickle_dump([1, 2, 3], path)
+    assert names(tmp_path) == ["numbers.p", "numbers.superseded.p"]
+    assert pfa.pickle_read(path) == [1, 2, 3]
+    assert pfa.pickle_read(tmp_path / "numbers.superseded.p") == [1, 2]
+
+
+def test_what_cannot_be_pickled_leaves_the_old_file(tmp_path):
+    path = tmp_path / "numbers.p"
+    pfa.pickle_dump([1, 2], path)
+    with pytest.raises(Exception, match="lambda"):
+        pfa.pickle_dump([lambda: 1], path)
+    assert pfa.pickle_read(path) == [1, 2]
+    assert names(tmp_path) == ["numbers.p"]
+
+
+def test_the_folder_of_a_pickle_must_exist(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"`path` is .*no folder"):
+        pfa.pickle_dump(1, tmp_path / "missing" / "a.p")
+    with pytest.raises(FileNotFoundError, match="missing"):
+        pfa.pickle_read(tmp_path / "missing.p")
+    with pytest.raises(TypeError, match="`path` must be a file's path"):
+        pfa.pickle_read(Path)
