@@ -25,7 +25,7 @@ from pytorch_feature_analysis.image_folder import read_image_folder
 from pytorch_feature_analysis.image_sets import package_image_sets
 from pytorch_feature_analysis.matrices import get_upper_triang
 from pytorch_feature_analysis.meta_rdms import get_meta_rdms
-from pytorch_feature_analysis.models import prepare_models, weights_file
+from pytorch_feature_analysis.models import prepare_models, trained_weights_file
 from pytorch_feature_analysis.plotting.mds import rdm_mds
 from pytorch_feature_analysis.rdms import get_rdms
 
@@ -209,7 +209,7 @@ def run_demo(
     trained = train_on_digits(
         digit_network(random_state), others, classes, random_state=random_state
     )
-    alexnet_weights = "trained" if weights_file("alexnet").exists() else "random"
+    alexnet_weights = "trained" if trained_weights_file("alexnet") else "random"
     models = prepare_models(
         {
             "trained": (trained, digit_transform),

@@ -52,7 +52,7 @@ def corr_dissim(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     >>> pfa.corr_dissim([1, 2, 3], [5, 5, 5])
     nan
     """
-    return float(_corr(pattern_geometry(_pair(x, y)))[0, 1])
+    return float(pattern_geometry(_pair(x, y)).corr()[0, 1])
 
 
 def _euclidean_distance(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
@@ -92,57 +92,16 @@ class Metric:
     prepare: Callable[[np.ndarray], np.ndarray] | None = None
 
 
-def _corr(geometry: PatternGeometry) -> np.ndarray:
-    dissim = np.minimum(geometry.standardised / 2, 2)
-    return _without_directionless(dissim, geometry.spreads == 0)
-
-
-def _squared_euclidean(geometry: PatternGeometry) -> np.ndarray:
-    # All three parts are positive, so that nothing is lost in adding them up.
-    of_means = np.subtract.outer(geometry.means, geometry.means) ** 2 * geometry.n_units
-    of_spreads = np.subtract.outer(geometry.spreads, geometry.spreads) ** 2
-    of_directions = geometry.spreads[:, None] * geometry.standardised * geometry.spreads
-    return of_means + of_spreads + of_directions
-
-
 def _euclidean(geometry: PatternGeometry) -> np.ndarray:
-    return np.sqrt(_squared_euclidean(geometry))
-
-
-def _cosine(geometry: PatternGeometry) -> np.ndarray:
-    # In the plane of a pattern's mean part and the rest of it, two patterns differ by an angle;
-    # beside it, they differ by the directions of the rest.
-    along = geometry.means * np.sqrt(geometry.n_units)
-    lengths = np.hypot(along, geometry.spreads)
-    angles = np.arctan2(geometry.spreads, along)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        shares = geometry.spreads / lengths
-        dissim = (
-            2 * np.sin(np.subtract.outer(angles, angles) / 2) ** 2
-            + np.multiply.outer(shares, shares) * geometry.standardised / 2
-        )
-    return _without_directionless(np.minimum(dissim, 2), lengths == 0)
-
-
-def _without_directionless(dissim: np.ndarray, directionless: np.ndarray) -> np.ndarray:
-    """Set NaN off the diagonal and 0 on it, where there is nothing to take an angle to."""
-    dissim[directionless] = dissim[:, directionless] = np.nan
-    dissim[directionless, directionless] = 0
-    return dissim
-
-
-def _dot_product(geometry: PatternGeometry) -> np.ndarray:
-    of_means = np.multiply.outer(geometry.means, geometry.means) * geometry.n_units
-    scales = np.multiply.outer(geometry.spreads, geometry.spreads)
-    return 1 - (of_means + scales * (1 - geometry.standardised / 2))
+    return np.sqrt(geometry.squared_euclidean())
 
 
 def _unit_squared_euclidean(geometry: PatternGeometry) -> np.ndarray:
-    return 2 * _cosine(geometry)
+    return 2 * geometry.cosine()
 
 
 def _unit_euclidean(geometry: PatternGeometry) -> np.ndarray:
-    return np.sqrt(2 * _cosine(geometry))
+    return np.sqrt(2 * geometry.cosine())
 
 
 def _ranks(rows: np.ndarray) -> np.ndarray:
@@ -154,19 +113,18 @@ def _ranks(rows: np.ndarray) -> np.ndarray:
 
 
 _GEOMETRIC = {
-    "corr": _corr,
+    "corr": PatternGeometry.corr,
     "euclidean_distance": _euclidean,
-    "squared_euclidean": _squared_euclidean,
-    "cosine": _cosine,
-    "dot_product": _dot_product,
+    "squared_euclidean": PatternGeometry.squared_euclidean,
+    "cosine": PatternGeometry.cosine,
+    "dot_product": PatternGeometry.dot_product,
     "unit_euclidean_distance": _unit_euclidean,
     "unit_squared_euclidean": _unit_squared_euclidean,
     # Neither changes with the lengths of the patterns; and 1 - the product of two unit patterns.
-    "unit_corr": _corr,
-    "unit_cosine": _cosine,
-    "unit_dot_product": _cosine,
+    "unit_corr": PatternGeometry.corr,
+    "unit_cosine": PatternGeometry.cosine,
+    "unit_dot_product": PatternGeometry.cosine,
 }
-_RANKED = ("spearman", "unit_spearman")
 _ALIASES = {
     "pearson": "corr",
     "correlation": "corr",
@@ -233,7 +191,8 @@ def _scipy_metric(name: str, *, unit: bool = False) -> Metric:
 
 def _all_metrics() -> dict[str, Metric]:
     named = {name: Metric(name, from_geometry=made) for name, made in _GEOMETRIC.items()}
-    named |= {name: Metric(name, from_geometry=_corr, prepare=_ranks) for name in _RANKED}
+    for name in ("spearman", "unit_spearman"):
+        named[name] = Metric(name, from_geometry=PatternGeometry.corr, prepare=_ranks)
     return {
         **named,
         **{alias: named[name] for alias, name in _ALIASES.items()},
@@ -246,28 +205,32 @@ METRICS: dict[str, Metric] = _all_metrics()
 """Every metric that has a name, aliases included."""
 
 
-def _own_metric(name: str, function: Callable[[np.ndarray, np.ndarray], float]) -> Metric:
+def _own_metric(
+    name: str, function: Callable[[np.ndarray, np.ndarray], float], argument: str
+) -> Metric:
     def from_rows(rows: np.ndarray) -> np.ndarray:
         rdm = np.empty((len(rows), len(rows)))
         for i, x in enumerate(rows):
             for j, y in enumerate(rows):
-                rdm[i, j] = _one_number(function(x, y), name)
+                value = function(x, y)
+                number = _as_number(value)
+                if number is None:
+                    raise TypeError(
+                        f"`{argument}`: the function of {name!r} must return one number for two"
+                        f" patterns, but returned {type(value).__name__}; wrap it in one that"
+                        " picks the number (and, for a similarity, takes it from 1)."
+                    )
+                rdm[i, j] = number
         return rdm
 
     return Metric(name, from_rows=from_rows)
 
 
-def _one_number(value: Any, name: str) -> float:
-    if np.ndim(value) == 0:
-        try:
-            return float(value)
-        except (TypeError, ValueError):
-            pass
-    raise TypeError(
-        f"`dissim_metrics`: the function of {name!r} must return one number for two patterns, but"
-        f" returned {type(value).__name__}; wrap it in one that picks the number (and, for a"
-        " similarity, takes it from 1)."
-    )
+def _as_number(value: Any) -> float | None:
+    try:
+        return float(value) if np.ndim(value) == 0 and not isinstance(value, str) else None
+    except (TypeError, ValueError):
+        return None
 
 
 def check_metrics(
@@ -288,7 +251,7 @@ def check_metrics(
             check_name(spec, METRICS, argument=argument, what="metric")
             metric = replace(METRICS[spec], name=spec)
         elif _is_own(spec):
-            metric = _own_metric(spec[0], spec[1])
+            metric = _own_metric(spec[0], spec[1], argument)
         else:
             raise TypeError(
                 f"`{argument}` must hold names of metrics or (name, function) tuples,"
@@ -318,11 +281,10 @@ def compute_rdms(
     `patterns` as in `gram.pattern_geometry`.
     """
     geometries: dict[Any, PatternGeometry] = {}
-    rows: np.ndarray | None = None
+    from_rows = any(metric.from_rows or metric.prepare for metric in metrics)
+    rows = _as_rows(patterns) if from_rows else np.empty((0, 0))
     rdms = []
     for metric in metrics:
-        if rows is None and (metric.from_rows is not None or metric.prepare is not None):
-            rows = _as_rows(patterns)
         if metric.from_rows is not None:
             rdms.append(metric.from_rows(rows))
         elif metric.from_geometry is not None:

@@ -52,6 +52,50 @@ class PatternGeometry:
     """(n, n), squared distances between the patterns with their means off, scaled to length 1:
     2 (1 - r). A constant pattern has no direction, and 0 here."""
 
+    def corr(self) -> np.ndarray:
+        """1 - r; NaN off the diagonal for a constant pattern."""
+        dissim = np.minimum(self.standardised / 2, 2)
+        return _without_directionless(dissim, self.spreads == 0)
+
+    def squared_euclidean(self) -> np.ndarray:
+        """Squared distances."""
+        # All three parts are positive, so that nothing is lost in adding them up.
+        of_means = np.subtract.outer(self.means, self.means) ** 2 * self.n_units
+        of_spreads = np.subtract.outer(self.spreads, self.spreads) ** 2
+        return of_means + of_spreads + _times_both(self.spreads, self.standardised)
+
+    def cosine(self) -> np.ndarray:
+        """1 - cosine; NaN off the diagonal for a pattern of zeros."""
+        # In the plane of a pattern's mean part and the rest of it, two patterns differ by an
+        # angle; beside it, they differ by the directions of the rest.
+        along = self.means * np.sqrt(self.n_units)
+        lengths = np.hypot(along, self.spreads)
+        angles = np.arctan2(self.spreads, along)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            shares = self.spreads / lengths
+            in_plane = 2 * np.sin(np.subtract.outer(angles, angles) / 2) ** 2
+            beside = _times_both(shares, self.standardised) / 2
+        return _without_directionless(np.minimum(in_plane + beside, 2), lengths == 0)
+
+    def dot_product(self) -> np.ndarray:
+        """1 - inner product."""
+        of_means = np.multiply.outer(self.means, self.means) * self.n_units
+        of_directions = np.multiply.outer(self.spreads, self.spreads)
+        return 1 - (of_means + of_directions * (1 - self.standardised / 2))
+
+
+def _times_both(factors: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """``matrix[i, j] * factors[i] * factors[j]``, symmetric to the last bit."""
+    half = factors[:, None] * np.sqrt(matrix)
+    return half * half.T
+
+
+def _without_directionless(dissim: np.ndarray, directionless: np.ndarray) -> np.ndarray:
+    """Set NaN off the diagonal and 0 on it, where there is nothing to take an angle to."""
+    dissim[directionless] = dissim[:, directionless] = np.nan
+    dissim[directionless, directionless] = 0
+    return dissim
+
 
 def pattern_geometry(patterns: Patterns) -> PatternGeometry:
     """Compute the geometry of patterns of one length.
@@ -195,11 +239,13 @@ def _chunks(patterns: Patterns, rows: np.ndarray) -> Iterator[np.ndarray]:
     n_units = len(patterns[0])
     length = min(n_units, max(_SHORTEST_CHUNK, _CHUNK_ELEMENTS // len(rows)))
     buffer = np.empty((len(rows), length))
-    in_a_row = isinstance(patterns, np.ndarray) and bool((np.diff(rows) == 1).all())
+    table = None
+    if isinstance(patterns, np.ndarray) and (np.diff(rows) == 1).all():
+        table = patterns[rows[0] : rows[-1] + 1]
     for lo in range(0, n_units, length):
         chunk = buffer[:, : min(length, n_units - lo)]
-        if in_a_row:
-            chunk[...] = patterns[rows[0] : rows[-1] + 1, lo : lo + length]
+        if table is not None:
+            chunk[...] = table[:, lo : lo + length]
         else:
             for line, i in zip(chunk, rows.tolist(), strict=True):
                 line[...] = patterns[i][lo : lo + length]

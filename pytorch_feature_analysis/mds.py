@@ -31,6 +31,8 @@ _MAX_ITERATIONS = 3000
 # For SMACOF the share of the summed squared distances that an iteration must take off the stress
 # for another one to follow (scikit-learn from 1.7 on); for L-BFGS the size of the gradient.
 _EPS = 1e-9
+# Raw stress of an exact fit, for dissimilarities of size 1.
+_EXACT = 1e-12
 # Dissimilarities that differ by less than this share of the largest one differ by rounding alone.
 _ROUNDING = 1e-8
 
@@ -251,9 +253,11 @@ def _metric(known: np.ndarray, dims: int, num_starts: int, root: int) -> np.ndar
             start = classical + np.std(classical) * noise
         points = _smacof(known, _descended(known, start))
         stress = _raw_stress(points, known)
-        # A start has to be better by more than rounding, so that exact fits stay the classical.
-        if stress < best_stress - 1e-12:
+        if stress < best_stress:
             best, best_stress = points, stress
+        # No other start could do better than an exact fit but for rounding.
+        if best_stress < _EXACT:
+            break
     return best
 
 

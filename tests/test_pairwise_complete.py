@@ -89,9 +89,13 @@ def test_sums_give_way_to_cells_where_digits_are_lost(rng):
     rows[3, :] = 1
     rows[3, 5] = 1e9
     rows[4, 5] = np.nan
+    rows[7, 5] = 1e9
     rows[5] = rows[6]
     corr, euclid = compute_rdms_pairwise(rows, check_metrics(["corr", "euclidean_distance"]))
-    # Row 3 is constant on what it shares with row 4.
+    # The variance of row 7 lies in a cell that row 4 lacks; row 3 is constant without it.
+    both = np.isfinite(rows[4]) & np.isfinite(rows[7])
+    expected = 1 - pearsonr(rows[4, both], rows[7, both])[0]
+    np.testing.assert_allclose(corr[4, 7], expected, rtol=0, atol=1e-12)
     assert np.isnan(corr[3, 4])
     assert np.isnan(corr[4, 3])
     assert corr[5, 6] == euclid[5, 6] == 0

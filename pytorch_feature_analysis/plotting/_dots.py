@@ -40,7 +40,9 @@ def dot_groups(
     list of (positions, options)
         Of all groups, the positions are those of `drawn`, each once.
     """
-    settings = dict(options)
+    settings = {"s": _default("s"), **options}
+    if not {"linewidth", "lw"} & set(options):
+        settings.setdefault("linewidths", _default("linewidths"))
     given = next((name for name in _COLOUR_OPTIONS if name in settings), None)
     settings["c"] = mpl.rcParams["text.color"] if given is None else settings.pop(given)
     lists = {
@@ -88,5 +90,5 @@ def _default(option: str) -> Any:
         "s": mpl.rcParams["lines.markersize"] ** 2,
         "marker": mpl.rcParams["scatter.marker"],
         "alpha": 1.0,
-        "linewidths": mpl.rcParams["lines.linewidth"],
+        "linewidths": 0.5,
     }.get(option)

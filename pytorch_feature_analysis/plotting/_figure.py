@@ -61,9 +61,12 @@ def check_save_opts(save_opts: Any) -> SaveTarget | None:
                 " {'fname': 'mds.png', 'dpi': 300}."
             )
         file = options.pop("fname")
-    elif (
-        isinstance(save_opts, tuple) and len(save_opts) == 2 and isinstance(save_opts[1], Mapping)
-    ):
+    elif isinstance(save_opts, (tuple, list)):
+        if len(save_opts) != 2 or not isinstance(save_opts[1], Mapping):
+            raise ValueError(
+                "`save_opts` must be (path, keywords of savefig) where it is a pair,"
+                f" not {save_opts!r}."
+            )
         file, options = save_opts[0], dict(save_opts[1])
     else:
         file, options = save_opts, {}

@@ -16,6 +16,7 @@ _SWEEPS = 3
 _COST_OF_RANK = 0.004
 _COST_OF_DISTANCE = 0.06
 _COST_OUTSIDE = 3.0
+_COST_OF_OVERLAP = 3.0
 # A label that touches something else named, were it wider by this share of the gap, could be read
 # as the other's.
 _COST_OF_NEARNESS = 0.3
@@ -71,7 +72,7 @@ def place_labels(
             boxes = _boxes(centres[rows, chosen], sizes)
             boxes[i] = np.nan
             own = _boxes(centres[i], sizes[i])
-            chosen[i] = (costs[i] + _covered(own, boxes)).argmin()
+            chosen[i] = (costs[i] + _COST_OF_OVERLAP * _covered(own, boxes)).argmin()
         if (chosen == previous).all():
             break
     return centres[rows, chosen]
