@@ -1,8 +1,35 @@
-"""Representational similarity analysis of neural networks, as data frames."""
+"""Representational similarity analysis of neural networks, and meta-RDMs, as data frames.
+
+A stack is a plain pandas DataFrame with one RDM a row: the matrix in the column `matrix`, all
+that is known of it in the others. Every analysis takes a frame and gives a frame.
+
+Images
+    `read_image_folder`, `package_image_sets`, `load_image`, `preprocess_image`,
+    `standard_transform`, `shrink_image`, `alphatize_image`, `nonwhite_pixel_mask`, `save_mask`
+Networks
+    `prepare_models`, `prepare_model`, `list_layers`, `fetch_layers`, `index_nested`, `capture`,
+    `get_model_activations_for_image`
+RDMs of every order
+    `get_rdms`, `get_meta_rdms`, `compute_rdm`, `corr_dissim`, `dissim_defs`
+Stacks and their files
+    `read_rdms`, `write_rdms`, `check_rdm_stack`, `subset_rdm_df`, `stack_columns`
+Pictures
+    `rdm_mds` (also `my_mds`), `mds_coordinates`
+Choice of stimuli
+    `get_extreme_dissims_total`
+Frames and tables
+    `df_filter` (also `df_subset`), `df_filtsort`, `df_agg`, `df_pivot`, `df_inds2cols`,
+    `create_or_append_csv`, `combine_csvs`
+Small helpers
+    `get_upper_triang`, `correlate_upper_triang`, `get_array_ranks`, `stderr`, `almost_equals`,
+    `parallel_process`, `pickle_read`, `pickle_dump`, `filedelete`
+
+Where to begin: `get_rdms`. On the command line: ``pfa --help``.
+"""
 
 from pytorch_feature_analysis._files import filedelete, pickle_dump, pickle_read
 from pytorch_feature_analysis._parallel import parallel_process
-from pytorch_feature_analysis._version import __version__
+from pytorch_feature_analysis._version import __version__ as __version__
 from pytorch_feature_analysis.activations import (
     capture,
     get_model_activations_for_image,
@@ -40,3 +67,53 @@ from pytorch_feature_analysis.selection import get_extreme_dissims_total
 from pytorch_feature_analysis.stack_files import read_rdms, write_rdms
 from pytorch_feature_analysis.stack_schema import stack_columns
 from pytorch_feature_analysis.stack_subset import subset_rdm_df
+
+__all__ = [
+    "almost_equals",
+    "alphatize_image",
+    "capture",
+    "check_rdm_stack",
+    "combine_csvs",
+    "compute_rdm",
+    "corr_dissim",
+    "correlate_upper_triang",
+    "create_or_append_csv",
+    "df_agg",
+    "df_filter",
+    "df_filtsort",
+    "df_inds2cols",
+    "df_pivot",
+    "df_subset",
+    "dissim_defs",
+    "fetch_layers",
+    "filedelete",
+    "get_array_ranks",
+    "get_extreme_dissims_total",
+    "get_meta_rdms",
+    "get_model_activations_for_image",
+    "get_rdms",
+    "get_upper_triang",
+    "index_nested",
+    "list_layers",
+    "load_image",
+    "mds_coordinates",
+    "my_mds",
+    "nonwhite_pixel_mask",
+    "package_image_sets",
+    "parallel_process",
+    "pickle_dump",
+    "pickle_read",
+    "prepare_model",
+    "prepare_models",
+    "preprocess_image",
+    "rdm_mds",
+    "read_image_folder",
+    "read_rdms",
+    "save_mask",
+    "shrink_image",
+    "stack_columns",
+    "standard_transform",
+    "stderr",
+    "subset_rdm_df",
+    "write_rdms",
+]

@@ -237,8 +237,8 @@ def check_metrics(
     dissim_metrics: Iterable[Any], *, argument: str = "dissim_metrics"
 ) -> list[Metric]:
     """Resolve names and ``(name, function)`` tuples; each keeps the name it was asked for by."""
-    one = isinstance(dissim_metrics, (str, Metric)) or _is_own(dissim_metrics)
-    if one or not isinstance(dissim_metrics, Iterable):
+    one = isinstance(dissim_metrics, tuple) and _is_own(dissim_metrics)
+    if one or isinstance(dissim_metrics, str) or not isinstance(dissim_metrics, Iterable):
         raise TypeError(
             f"`{argument}` must be a list of metrics, not {dissim_metrics!r};"
             f" write [{dissim_metrics!r}] for one."
