@@ -13,20 +13,22 @@ import pandas as pd
 import torch
 from torch import nn
 
-from pytorch_feature_analysis._checks import check_count
+from pytorch_feature_analysis._checks import check_count, check_sequence
+from pytorch_feature_analysis.batches import (
+    Batch,
+    preprocessing_of,
+    read_batches,
+    tensor_batches,
+    to_input,
+)
 from pytorch_feature_analysis.layers import ORIGINAL_RGB, fetch_layers, layer_table, resolve_layers
 from pytorch_feature_analysis.layouts import Layout
 from pytorch_feature_analysis.stream import (
-    Batch,
-    LayerSurvey,
+    Survey,
     Target,
     as_float,
-    preprocessing_of,
-    read_batches,
     stream_outputs,
     survey,
-    tensor_batches,
-    to_input,
 )
 
 DEFAULT_BATCH_SIZE = 16
@@ -41,7 +43,7 @@ def choose_targets(
     model_name: str = "",
     device: Any = None,
 ) -> tuple[list[Target], list[str]]:
-    """Layers of a run, and the names of those that were never called.
+    """Choose the outputs of a run; also returns what was left out, by name and with the reason.
 
     Parameters
     ----------
@@ -61,49 +63,61 @@ def choose_targets(
     if which_layers is None:
         which_layers = [ORIGINAL_RGB, *fetch_layers(model)]
     resolved = resolve_layers(model, which_layers, model_name=model_name)
-    paths = [path for label, path, _ in resolved if label != ORIGINAL_RGB]
-    seen, refused = survey(model, example, paths, device=device) if paths else ({}, {})
+    paths = [request.path for request in resolved if request.path is not None]
+    seen = Survey({}, {}, {}, {})
+    if paths:
+        seen = survey(model, example, paths, model_name=model_name, device=device)
 
-    targets: list[Target] = []
-    unfired: list[str] = []
-    problems: list[str] = []
-    for label, path, suffix in resolved:
-        if label == ORIGINAL_RGB:
-            shape = tuple(example.shape)
-            layout = Layout(shape, 0, "vector" if len(shape) == 1 else "map")
-            targets.append(Target(ORIGINAL_RGB, "", 0, LayerSurvey(1, 0, 0, layout)))
-        elif path in refused:
-            problems.append(f"{label[0]} ('{path}'): {refused[path]}")
-        elif path not in seen:
-            unfired.append(label[0])
-        elif suffix is not None:
-            if suffix > seen[path].n_calls:
-                problems.append(
-                    f"{label[0]}: '{path}' is called {seen[path].n_calls} times a pass"
-                )
+    targets: dict[str, Target] = {}
+    uncalled: list[str] = []
+    problems: dict[str, str] = {}
+    for label, path, asked_call in resolved:
+        if path is None:
+            targets[label[0]] = _input_target(example)
+            continue
+        n_calls = seen.n_calls.get(path, 0)
+        wanted = {label: n_calls if asked_call is None else asked_call}
+        if asked_call is None and calls == "all":
+            earlier = {(f"{label[0]}@{call}", label[1]): call for call in range(1, n_calls)}
+            wanted = {**earlier, **wanted}
+        for wanted_label, call in wanted.items():
+            name = wanted_label[0]
+            if not n_calls:
+                uncalled.append(name)
+            elif call > n_calls:
+                problems[name] = f"'{path}' is called {n_calls} times a pass"
+            elif (path, call) in seen.refused:
+                problems[name] = seen.refused[path, call]
             else:
-                targets.append(Target(label, path, suffix, seen[path]))
-        else:
-            earlier_calls = range(1, seen[path].n_calls) if calls == "all" else ()
-            targets.extend(
-                Target((f"{label[0]}@{call}", label[1]), path, call, seen[path])
-                for call in earlier_calls
-            )
-            targets.append(Target(label, path, seen[path].n_calls, seen[path]))
+                target = _target(wanted_label, path, call, seen)
+                if targets.setdefault(name, target) != target:
+                    raise ValueError(
+                        f"`which_layers` names two layers that are called '{name}': the modules"
+                        f" '{targets[name].path}' and '{path}'. Ask for one of them a call."
+                    )
     owner = f"model '{model_name}'" if model_name else type(model).__name__
-    if named and unfired:
-        problems += [f"{name}: never called in a forward pass" for name in unfired]
-    if named and problems:
+    reasons = {**problems, **dict.fromkeys(uncalled, "never called in a forward pass")}
+    listed = "; ".join(f"{name} ({reason})" for name, reason in reasons.items())
+    if named and reasons:
         raise ValueError(
-            f"these layers of {owner} cannot be captured: {'; '.join(problems)}."
+            f"`which_layers`: these layers of {owner} cannot be captured: {listed}."
             " list_layers(model) shows which can."
         )
-    if not any(target.call for target in targets) and paths:
-        raise ValueError(
-            f"no output of {owner} can be captured:"
-            f" {'; '.join(problems) or 'no module is called'}."
-        )
-    return targets, unfired + [problem.split(" ")[0] for problem in problems]
+    if paths and not any(target.call for target in targets.values()):
+        raise ValueError(f"no output of {owner} can be captured: {listed}.")
+    left_out = [*uncalled, *(f"{name} ({reason})" for name, reason in problems.items())]
+    return list(targets.values()), left_out
+
+
+def _input_target(example: torch.Tensor) -> Target:
+    shape = tuple(example.shape)
+    layout = Layout(shape, 0, "vector" if len(shape) == 1 else "map")
+    return Target(ORIGINAL_RGB, "", 0, 0, 0, layout)
+
+
+def _target(label: tuple[str, int], path: str, call: int, seen: Survey) -> Target:
+    found = seen.outputs[path, call]
+    return Target(label, path, call, seen.n_calls[path], found.batch_axis, found.layout)
 
 
 def capture(
@@ -126,7 +140,7 @@ def capture(
         A model of `prepare_models`, or any module when `images` is a tensor.
     images : sequence of path or PIL image, or tensor (n_images, ...)
         Files and PIL images go through ``model.preprocessing``; a tensor is the network's input
-        as it is.
+        as it is, brought to the network's device and type of float.
     which_layers : sequence, optional
         Layer names ('conv1'), labels (('conv1', 1)), module paths ('layer4.2'), earlier calls of
         a reused module ('relu2@1'), or 'original_rgb'. Default: the input and every leaf module
@@ -157,13 +171,14 @@ def capture(
     """
     batch_size = check_count(batch_size, argument="batch_size")
     batches: Iterable[Batch]
+    if not isinstance(images, torch.Tensor):
+        images = check_sequence(images, argument="images", of="paths or PIL images, or a tensor")
+    if len(images) == 0:
+        raise ValueError("`images` is empty; give at least one image.")
     if isinstance(images, torch.Tensor):
         n_images, example = len(images), images[0]
         batches = tensor_batches(images, batch_size)
     else:
-        images = list(images)
-        if not images:
-            raise ValueError("`images` is empty; give at least one image.")
         preprocessing = preprocessing_of(model)
         n_images, example = len(images), to_input(images[0], preprocessing, str(images[0]))
         batches = read_batches(images, preprocessing, batch_size)
@@ -208,10 +223,11 @@ def get_model_activations_for_image(
     targets, _ = choose_targets(model, example, None)
     kept: dict[tuple[str, int], np.ndarray] = {}
 
-    def keep(target: Target, _batch: Batch, output: torch.Tensor) -> None:
+    def keep(target: Target, _: Batch, output: torch.Tensor) -> None:
         kept[target.label] = as_float(output[0]).cpu().numpy().copy()
 
-    stream_outputs(model, [Batch([0], example[None])], targets, keep)
+    # A batch of two, since some networks drop the axis of a batch of one.
+    stream_outputs(model, tensor_batches(example[None], 2), targets, keep)
     return {target.label: kept[target.label] for target in targets}
 
 
@@ -238,7 +254,13 @@ def list_layers(
         is named), `type`, `calls` (in one pass), `output_shape` (of one image), `n_units`,
         `channel_axis` (of `output_shape`), `layout` ('map', 'tokens' or 'vector'), `order` (of
         execution, by the last call) and `fired`. A module that was never called has missing
-        values and ``fired`` False.
+        values and ``fired`` False; one that was called, but whose output cannot be captured, has
+        no shape.
+
+    Raises
+    ------
+    ValueError
+        The network does not take an input of this shape.
 
     Examples
     --------
@@ -253,29 +275,26 @@ def list_layers(
     """
     example = _example_input(model, input_shape)
     try:
-        seen, refused = survey(model, example, [], device=device)
-    except RuntimeError as error:
-        raise ValueError(
-            f"{type(model).__name__} does not take an input of shape {tuple(example.shape)}:"
-            f" {error}. Give `input_shape`, such as (1, 28, 28)."
-        ) from error
-    ranks = {path: rank for rank, path in enumerate(sorted(seen, key=lambda p: seen[p].order), 1)}
+        seen = survey(model, example, device=device)
+    except ValueError as error:
+        raise ValueError(f"{error}. Give `input_shape`, such as (1, 28, 28).") from error
     rows = []
     for info in layer_table(model):
-        found = seen.get(info.path)
+        n_calls = seen.n_calls.get(info.path, 0)
+        found = seen.outputs.get((info.path, n_calls))
         rows.append(
             {
                 "layer": info.label[0],
                 "layer_num": info.label[1],
                 "module": info.path,
                 "type": info.module_type,
-                "calls": found.n_calls if found else 0,
+                "calls": n_calls,
                 "output_shape": found.layout.shape if found else None,
                 "n_units": found.layout.n_units if found else pd.NA,
                 "channel_axis": found.layout.channel_axis if found else pd.NA,
                 "layout": found.layout.kind if found else None,
-                "order": ranks.get(info.path, pd.NA),
-                "fired": found is not None or info.path in refused,
+                "order": seen.order.get(info.path, pd.NA),
+                "fired": n_calls > 0,
             }
         )
     table = pd.DataFrame(rows)
@@ -285,7 +304,8 @@ def list_layers(
 
 def _example_input(model: nn.Module, input_shape: Sequence[int] | None) -> torch.Tensor:
     if input_shape is not None:
-        return torch.zeros(tuple(input_shape))
+        sizes = check_sequence(input_shape, argument="input_shape", of="sizes, without the batch")
+        return torch.zeros([check_count(size, argument="input_shape") for size in sizes])
     if callable(getattr(model, "preprocessing", None)):
         from PIL import Image
 

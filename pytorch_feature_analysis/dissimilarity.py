@@ -48,7 +48,7 @@ def corr_dissim(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     --------
     >>> import pytorch_feature_analysis as pfa
     >>> round(pfa.corr_dissim([1, 2, 3], [2, 4, 7]), 6)
-    0.006592
+    0.006601
     >>> pfa.corr_dissim([1, 2, 3], [5, 5, 5])
     nan
     """

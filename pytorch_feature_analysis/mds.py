@@ -129,7 +129,13 @@ def embed(
     dims = check_count(dims, argument="dims")
     num_starts = check_count(num_starts, argument="num_starts")
     root = check_random_state(random_state)
-    dissimilarities = _check_dissimilarities(matrix, argument=argument)
+    dissimilarities, asymmetry = _check_dissimilarities(matrix, argument=argument)
+    if asymmetry > 0:
+        logger.warning(
+            "The matrix is not symmetric (cells differ by up to %.4g); MDS takes the mean of the"
+            " two cells of each pair.",
+            asymmetry,
+        )
     called = list(names) if names is not None else list(range(len(dissimilarities)))
 
     left_out = dead_items(dissimilarities)
@@ -167,14 +173,18 @@ def stress_1(points: np.ndarray, matrix: np.ndarray) -> float:
     out here.
     """
     placed = np.isfinite(points).all(axis=1)
-    known = _check_dissimilarities(matrix, argument="matrix")[np.ix_(placed, placed)]
+    dissimilarities, _ = _check_dissimilarities(matrix, argument="matrix")
+    known = dissimilarities[np.ix_(placed, placed)]
     distances = pdist(points[placed])
     squared = (distances[np.isfinite(squareform(known, checks=False))] ** 2).sum()
     return float(np.sqrt(_raw_stress(points[placed], known) / squared)) if squared else 0.0
 
 
-def _check_dissimilarities(matrix: np.ndarray, *, argument: str) -> np.ndarray:
-    """Return a new symmetric float64 matrix with a zero diagonal, NaN where nothing is known."""
+def _check_dissimilarities(matrix: np.ndarray, *, argument: str) -> tuple[np.ndarray, float]:
+    """Return a new symmetric matrix with a zero diagonal, and by how much it was not symmetric.
+
+    NaN is where nothing is known. What differs by rounding is symmetric.
+    """
     values = np.array(check_square(matrix, argument=argument), dtype=float)
     for bad, what in ((np.isinf(values), "infinite"), (_is_negative(values), "negative")):
         if bad.any():
@@ -196,15 +206,10 @@ def _check_dissimilarities(matrix: np.ndarray, *, argument: str) -> np.ndarray:
     np.fill_diagonal(values, 0.0)
     values = np.maximum(values, 0.0)
     mirrored = values.T
-    difference = np.abs(values - mirrored)
-    if (difference > _ROUNDING * largest).any():
-        logger.warning(
-            "The matrix is not symmetric (cells differ by up to %.4g); MDS takes the mean of the"
-            " two cells of each pair.",
-            np.nanmax(difference),
-        )
+    asymmetry = float(np.nanmax(np.abs(values - mirrored), initial=0.0))
     mean = (values + mirrored) / 2
-    return np.where(np.isnan(mean), np.where(np.isnan(values), mirrored, values), mean)
+    symmetric = np.where(np.isnan(mean), np.where(np.isnan(values), mirrored, values), mean)
+    return symmetric, asymmetry if asymmetry > _ROUNDING * largest else 0.0
 
 
 def _is_negative(values: np.ndarray) -> np.ndarray:

@@ -7,8 +7,9 @@ stands in the footer, as JSON, under `_FOOTER`.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,41 +113,40 @@ def read_parquet(
     provenance: bool = False,
 ) -> pd.DataFrame:
     """Read a frame that `write_parquet` wrote, or raise and name the path."""
-    import pyarrow as pa
-
-    try:
-        with _File(path) as file:
-            return file.frame(where, columns, provenance)
-    except (pa.ArrowException, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise _unreadable(path, error) from error
+    with _naming(path), _File(path) as file:
+        return file.frame(where, columns, provenance)
 
 
 def read_note(path: Path) -> dict[str, Any]:
     """Read the note that was given to `write_parquet`."""
-    with _File(path) as file:
+    with _naming(path), _File(path) as file:
         return file.footer["note"]
 
 
-def _unreadable(path: Path, error: Exception) -> ValueError:
-    return ValueError(
-        f"'{path}' cannot be read as a parquet file: it is damaged, cut short or another kind of"
-        f" file ({error}). Copy it again from where it came from, or make it anew."
-    )
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn the errors of a damaged file into one that names it."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            # The system's own: not readable for this user, say.
+            raise
+        raise ValueError(
+            f"'{path}' cannot be read as a parquet file: it is damaged, cut short or another kind"
+            f" of file ({error}). Copy it again from where it came from, or make it anew."
+        ) from error
 
 
 class _File:
     """An open file with its footer; columns are read when they are asked for."""
 
     def __init__(self, path: Path) -> None:
-        import pyarrow as pa
         from pyarrow import parquet
 
-        try:
-            self._file = parquet.ParquetFile(path, page_checksum_verification=True)
-        except (pa.ArrowInvalid, OSError) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
-            raise _unreadable(path, error) from error
+        self._file = parquet.ParquetFile(path, page_checksum_verification=True)
         content = (self._file.schema_arrow.metadata or {}).get(_FOOTER)
         if content is None:
             self._file.close()

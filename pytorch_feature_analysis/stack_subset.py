@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,8 +91,9 @@ def subset_rdm_df(df: pd.DataFrame, entry_keys: Iterable[Any]) -> pd.DataFrame:
     cut: dict[str, list[Any]] = {
         "matrix": [_cut_matrix(m, p) for m, p in zip(stack["matrix"], positions, strict=True)]
     }
-    for name in _columns_per_entry(stack):
+    for name in ("entry_keys", "entry_labels"):
         cut[name] = _cut_tuples(stack[name].tolist(), positions)
+    cut |= _cut_levels_below(stack, positions)
     if "perm_scramble" in stack.columns:
         cut["perm_scramble"] = [
             _cut_scramble(scramble, p)
@@ -108,24 +109,37 @@ def _distinct(column: pd.Series) -> list[Any]:
     return list({id(cell): cell for cell in column.tolist()}.values())
 
 
-def _columns_per_entry(stack: pd.DataFrame) -> list[str]:
-    """Name the columns with one item per entry.
+def _cut_levels_below(
+    stack: pd.DataFrame, positions: list[tuple[int, ...]]
+) -> dict[str, list[Any]]:
+    """Cut the entries of farther levels below where they differ from entry to entry.
 
-    Of the levels below, the entries may differ from entry to entry, and then are nested one deeper
-    for each level between: with labels k levels down inside k tuples, the outer one is that of
-    this level's entries.
+    They are nested one deeper for each level between that differs: with labels k levels down
+    inside k tuples, the outer tuple is over this level's entries.
     """
-    names = ["entry_keys", "entry_labels"]
+    cut: dict[str, list[Any]] = {}
     for name in stack.columns:
-        if is_lineage(name) and name.startswith("entry_labels") and len(stack):
-            level = name.count("_sub")
-            label, depth = stack[name].iloc[0], 0
-            while isinstance(label, tuple) and label:
-                label, depth = label[0], depth + 1
-            keys = name.replace("labels", "keys", 1)
-            if level > 1 and depth == level and keys in stack.columns:
-                names += [name, keys]
-    return names
+        level = name.count("_sub") if is_lineage(name) else 0
+        if level < 2 or not name.startswith("entry_labels"):
+            continue
+        labels = stack[name].tolist()
+        kept = [
+            chosen if _depth(cell) == level else None
+            for cell, chosen in zip(labels, positions, strict=True)
+        ]
+        cut[name] = _cut_tuples(labels, kept)
+        keys = name.replace("labels", "keys", 1)
+        if keys in stack.columns:
+            cut[keys] = _cut_tuples(stack[keys].tolist(), kept)
+    return cut
+
+
+def _depth(cell: Any) -> int:
+    """Count the tuples around the first thing in a cell that is none."""
+    depth = 0
+    while isinstance(cell, tuple) and cell:
+        cell, depth = cell[0], depth + 1
+    return depth
 
 
 def _cut_matrix(matrix: np.ndarray, positions: tuple[int, ...]) -> np.ndarray:
@@ -134,13 +148,12 @@ def _cut_matrix(matrix: np.ndarray, positions: tuple[int, ...]) -> np.ndarray:
     return cut
 
 
-def _cut_tuples(cells: list[Any], positions: list[tuple[int, ...]]) -> list[Any]:
-    """Take the same positions of each tuple; rows that shared one share its part."""
+def _cut_tuples(cells: list[Any], positions: Sequence[tuple[int, ...] | None]) -> list[Any]:
+    """Take positions of each tuple, None for all; rows that shared one share its part."""
     done: dict[tuple[int, int], Any] = {}
     for cell, kept in zip(cells, positions, strict=True):
-        pair = (id(cell), id(kept))
-        if pair not in done:
-            done[pair] = tuple(cell[i] for i in kept)
+        if (id(cell), id(kept)) not in done:
+            done[id(cell), id(kept)] = cell if kept is None else tuple(cell[i] for i in kept)
     return [done[id(cell), id(kept)] for cell, kept in zip(cells, positions, strict=True)]
 
 

@@ -8,21 +8,21 @@ after an exception.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
-from pytorch_feature_analysis.images import load_image
+from pytorch_feature_analysis.batches import Batch as Batch
+from pytorch_feature_analysis.batches import preprocessing_of as preprocessing_of
+from pytorch_feature_analysis.batches import read_batches as read_batches
+from pytorch_feature_analysis.batches import to_input as to_input
 from pytorch_feature_analysis.layers import layer_table
-from pytorch_feature_analysis.layouts import Layout, infer_layout
-
-_PREFETCH_THREADS = 2
+from pytorch_feature_analysis.layouts import Layout, infer_layouts
+from pytorch_feature_analysis.layouts import n_prefix_tokens as n_prefix_tokens
 
 
 class _LastWantedLayerReached(BaseException):
@@ -30,66 +30,82 @@ class _LastWantedLayerReached(BaseException):
 
 
 @dataclass(frozen=True)
-class LayerSurvey:
-    """What one pass showed of one module's output."""
-
-    n_calls: int
-    order: int
-    """Place of the module's last call in the order of execution, from 1."""
-    batch_axis: int
-    layout: Layout
-
-
-@dataclass(frozen=True)
 class Target:
-    """One layer of a run: which call of which module, and the shape it puts out."""
+    """One output of one pass: which call of which module, and what it looks like."""
 
     label: tuple[str, int]
     path: str
     call: int
     """Which call in a pass, from 1; 0 for the input itself."""
-    survey: LayerSurvey
-
-    @property
-    def layout(self) -> Layout:
-        """Shape and channel axis of one image's output."""
-        return self.survey.layout
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Images of one shape, padded to the run's constant batch size."""
-
-    positions: list[int]
-    """Positions of the images in the run, one a row; the rows behind them are padding."""
-    tensor: torch.Tensor
+    n_calls: int
+    """How often the module is called in a pass."""
+    batch_axis: int
+    layout: Layout
 
 
 @contextmanager
-def _as_it_came(model: nn.Module, device: Any = None) -> Iterator[torch.device]:
+def _as_it_came(
+    model: nn.Module, device: Any = None
+) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
     """Hold the model in eval mode without gradients on `device`; restore all of it after.
 
-    The fused attention path is off inside, because it calls no submodule and so no hook
+    Yields the function that brings an input to the model's device and type of number. The fused
+    attention path is off inside, because it calls no submodule and so no hook
     (https://github.com/pytorch/pytorch/issues/128413).
     """
     flags = {module: module.training for module in model.modules()}
-    first = next(iter(model.parameters()), next(iter(model.buffers()), None))
-    home = first.device if first is not None else torch.device("cpu")
+    tensors = [*model.parameters(), *model.buffers()]
+    homes = {tensor.device for tensor in tensors}
+    if device is not None and len(homes) > 1:
+        raise ValueError(
+            f"`device` is {str(device)!r}, but {type(model).__name__} lies on several devices"
+            f" ({', '.join(sorted(map(str, homes)))}); leave it out."
+        )
+    home = tensors[0].device if tensors else torch.device("cpu")
     target = home if device is None else torch.device(device)
+    dtype = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), None)
     fast_path = torch.backends.mha.get_fastpath_enabled()
+
+    def place(images: torch.Tensor) -> torch.Tensor:
+        return images.to(target, dtype if images.is_floating_point() else None)
+
     try:
         torch.backends.mha.set_fastpath_enabled(False)
         model.eval()
         if target != home:
             model.to(target)
-        with torch.no_grad():
-            yield target
+        with torch.no_grad(), _full_float32():
+            yield place
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
         if target != home:
             model.to(home)
         for module, training in flags.items():
             module.training = training
+
+
+@contextmanager
+def _full_float32() -> Iterator[None]:
+    """Hold GPUs to float32 where torch lets them round to the ten bits of TF32.
+
+    Dissimilarities of random networks are smaller than that rounding.
+    """
+    backends = torch.backends
+    switches: list[tuple[Any, str, Any]] = [
+        (backends.cudnn, "allow_tf32", False),
+        (backends.cuda.matmul, "allow_tf32", False),
+    ]
+    if hasattr(backends.cudnn, "conv"):  # where torch has these, reading the others may raise
+        operations = (backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul)
+        switches = [(operation, "fp32_precision", "ieee") for operation in operations]
+    before = [getattr(owner, name) for owner, name, _ in switches]
+    try:
+        for owner, name, value in switches:
+            setattr(owner, name, value)
+        yield
+    finally:
+        for (owner, name, _), value in zip(switches, before, strict=True):
+            setattr(owner, name, value)
 
 
 def first_tensor(output: Any) -> torch.Tensor | None:
@@ -110,15 +126,20 @@ def first_tensor(output: Any) -> torch.Tensor | None:
 
 @contextmanager
 def _hooked(
-    model: nn.Module, paths: Iterable[str], on_output: Callable[[str, nn.Module, Any], None]
-) -> Iterator[None]:
-    """Call `on_output(path, module, output)` at every call of the named modules."""
+    model: nn.Module, paths: Iterable[str], on_output: Callable[[str, int, Any], None]
+) -> Iterator[dict[str, int]]:
+    """Call `on_output(path, call, output)` at every call of the named modules.
+
+    Yields how often each has been called; clear it between passes.
+    """
     handles = []
+    calls: dict[str, int] = {}
 
     def hook_for(path: str) -> Callable[[nn.Module, Any, Any], None]:
         # A hook that returns something would replace the module's output.
-        def hook(module: nn.Module, _inputs: Any, output: Any) -> None:
-            on_output(path, module, output)
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            calls[path] = calls.get(path, 0) + 1
+            on_output(path, calls[path], output)
 
         return hook
 
@@ -126,16 +147,42 @@ def _hooked(
         for path in paths:
             handle = model.get_submodule(path).register_forward_hook(hook_for(path))
             handles.append(handle)
-        yield
+        yield calls
     finally:
         for handle in handles:
             handle.remove()
 
 
+@dataclass(frozen=True)
+class LayerSurvey:
+    """What a pass showed of one call of a module."""
+
+    batch_axis: int
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a pass showed of a model; keys are (module path, call)."""
+
+    n_calls: dict[str, int]
+    """By module path; a module that is not in it was never called."""
+    order: dict[str, int]
+    """By module path, its place in the order of execution, from 1, by the last call."""
+    outputs: dict[tuple[str, int], LayerSurvey]
+    refused: dict[tuple[str, int], str]
+    """Why an output cannot be captured."""
+
+
 def survey(
-    model: nn.Module, example: torch.Tensor, paths: Iterable[str], *, device: Any = None
-) -> tuple[dict[str, LayerSurvey], dict[str, str]]:
-    """Pass a tiny batch and see which modules put out what.
+    model: nn.Module,
+    example: torch.Tensor,
+    paths: Iterable[str] = (),
+    *,
+    model_name: str = "",
+    device: Any = None,
+) -> Survey:
+    """Pass two and three copies of an image and see which modules put out what.
 
     Parameters
     ----------
@@ -145,56 +192,85 @@ def survey(
         Modules that are asked for; all leaves are watched beside them, since layouts are handed
         on from one to the next.
 
-    Returns
-    -------
-    tuple of dict
-        By module path: what was seen, and the reason why an output cannot be captured. A module
-        in neither was never called.
+    Raises
+    ------
+    ValueError
+        The model does not take such an image.
     """
     watched = list(dict.fromkeys([*(info.path for info in layer_table(model)), *paths]))
-    events = _shapes_in_a_pass(model, example, watched, 2, device)
-    doubtful = any(shape is not None and shape.count(2) > 1 for _, _, shape in events)
-    again = _shapes_in_a_pass(model, example, watched, 3, device) if doubtful else None
+    try:
+        with _as_it_came(model, device) as place:
+            of_two = _outputs_of_a_pass(model, place(example), watched, 2)
+            of_three = _outputs_of_a_pass(model, place(example), watched, 3)
+    except Exception as error:
+        owner = f"model '{model_name}'" if model_name else type(model).__name__
+        raise ValueError(
+            f"{owner} fails on an input of shape {tuple(example.shape)}:"
+            f" {type(error).__name__}: {error}"
+        ) from error
 
-    seen: dict[str, LayerSurvey] = {}
-    refused: dict[str, str] = {}
-    earlier: list[Layout] = []
     n_calls: dict[str, int] = {}
-    for order, (path, module, shape) in enumerate(events, start=1):
-        n_calls[path] = n_calls.get(path, 0) + 1
-        axes = [] if shape is None else [axis for axis, size in enumerate(shape) if size == 2]
-        if len(axes) > 1 and again is not None and len(again) == len(events):
-            other = again[order - 1][2]
-            axes = [
-                axis
-                for axis in axes
-                if other is not None and len(other) > axis and other[axis] == 3
-            ]
-        if shape is None:
-            refused[path] = "its output holds no tensor"
-        elif len(axes) != 1:
-            refused[path] = f"no one axis of its output {tuple(shape)} follows the batch"
+    refused: dict[tuple[str, int], str] = {}
+    found: dict[tuple[str, int], tuple[int, tuple[int, ...]]] = {}
+    for (path, call), output in of_two.items():
+        n_calls.pop(path, None)  # so that the last calls are in order
+        n_calls[path] = call
+        axis = _batch_axis(output, of_three.get((path, call)))
+        if output is None or isinstance(axis, str):
+            refused[path, call] = str(axis)
         else:
-            per_image = shape[: axes[0]] + shape[axes[0] + 1 :]
-            layout = infer_layout(module, per_image, earlier)
-            earlier.append(layout)
-            seen[path] = LayerSurvey(n_calls[path], order, axes[0], layout)
-            refused.pop(path, None)
-    return seen, refused
+            shape, _ = output
+            found[path, call] = (axis, shape[:axis] + shape[axis + 1 :])
+    for path, count in n_calls.items():
+        if (path, count + 1) in of_three:
+            for call in range(1, count + 1):
+                found.pop((path, call), None)
+                refused[path, call] = "the number of its calls follows that of the images"
+    shapes = [(model.get_submodule(path), shape) for (path, _), (_, shape) in found.items()]
+    layouts = infer_layouts(shapes)
+    outputs = {
+        key: LayerSurvey(axis, layout)
+        for (key, (axis, _)), layout in zip(found.items(), layouts, strict=True)
+    }
+    order = {path: place for place, path in enumerate(n_calls, start=1)}
+    return Survey(n_calls, order, outputs, refused)
 
 
-def _shapes_in_a_pass(
-    model: nn.Module, example: torch.Tensor, paths: list[str], batch_size: int, device: Any
-) -> list[tuple[str, nn.Module, tuple[int, ...] | None]]:
-    events: list[tuple[str, nn.Module, tuple[int, ...] | None]] = []
+_Seen: TypeAlias = tuple[tuple[int, ...], bool]
+"""Shape of an output, and whether it is complex."""
 
-    def note(path: str, module: nn.Module, output: Any) -> None:
+
+def _outputs_of_a_pass(
+    model: nn.Module, example: torch.Tensor, paths: list[str], batch_size: int
+) -> dict[tuple[str, int], _Seen | None]:
+    outputs: dict[tuple[str, int], _Seen | None] = {}
+
+    def note(path: str, call: int, output: Any) -> None:
         tensor = first_tensor(output)
-        events.append((path, module, None if tensor is None else tuple(tensor.shape)))
+        seen = None if tensor is None else (tuple(tensor.shape), tensor.is_complex())
+        outputs[path, call] = seen
 
-    with _as_it_came(model, device) as where, _hooked(model, paths, note):
-        model(example.to(where).expand(batch_size, *example.shape).clone())
-    return events
+    with _hooked(model, paths, note):
+        model(example.expand(batch_size, *example.shape).clone())
+    return outputs
+
+
+def _batch_axis(of_two: _Seen | None, of_three: _Seen | None) -> int | str:
+    """Axis that holds the images, or the reason why there is none."""
+    if of_two is None or of_three is None:
+        return "its output holds no tensor"
+    (two, is_complex), (three, _) = of_two, of_three
+    if is_complex:
+        return "its output is complex"
+    changed = [
+        axis for axis, sizes in enumerate(zip(two, three, strict=False)) if len(set(sizes)) > 1
+    ]
+    if len(two) == len(three) and [(two[axis], three[axis]) for axis in changed] == [(2, 3)]:
+        return changed[0]
+    return (
+        f"no one axis of its output follows the images: two of them give the shape {two}, three"
+        f" {three}"
+    )
 
 
 def stream_outputs(
@@ -214,155 +290,70 @@ def stream_outputs(
         batch's images, padding taken off, batch axis first. The tensor is the network's own: it
         is valid during the call only, and must not be changed.
     """
-    wanted: dict[tuple[str, int], Target] = {
-        (target.path, target.call): target for target in targets if target.call
-    }
+    wanted: dict[tuple[str, int], list[Target]] = {}
+    for target in targets:
+        if target.call:
+            wanted.setdefault((target.path, target.call), []).append(target)
     inputs = [target for target in targets if not target.call]
-    n_calls = {target.path: target.survey.n_calls for target in wanted.values()}
-    calls: dict[str, int] = {}
-    done = 0
+    n_calls = {target.path: target.n_calls for target in targets if target.call}
+    missing = set(wanted)
     batch: Batch
 
-    def on_output(path: str, _module: nn.Module, output: Any) -> None:
-        nonlocal done
-        calls[path] = calls.get(path, 0) + 1
-        if calls[path] > n_calls[path]:
+    def on_output(path: str, call: int, output: Any) -> None:
+        if call > n_calls[path]:
             raise RuntimeError(
-                f"module '{path}' was called more often than in the first pass"
-                f" ({n_calls[path]} times); a network whose path depends on the images cannot be"
-                " captured in batches: use batch_size=1 and capture one image at a time."
+                _other_way(f"module '{path}' is called more often than in the first pass")
             )
-        target = wanted.get((path, calls[path]))
-        if target is None:
-            return
-        tensor = first_tensor(output)
-        if tensor is None:
-            raise RuntimeError(f"the output of module '{path}' holds no tensor.")
-        rows = tensor.movedim(target.survey.batch_axis, 0)[: len(batch.positions)]
-        consume(target, batch, rows)
-        done += 1
-        if done == len(wanted):
+        for target in wanted.get((path, call), ()):
+            consume(target, batch, _rows_of_images(target, batch, output))
+        missing.discard((path, call))
+        if not missing:
             raise _LastWantedLayerReached
 
-    with _as_it_came(model, device) as where, _hooked(model, n_calls, on_output):
+    with _as_it_came(model, device) as place, _hooked(model, n_calls, on_output) as calls:
         for batch in batches:
-            calls.clear()
-            done = 0
             for target in inputs:
                 consume(target, batch, batch.tensor[: len(batch.positions)])
             if not wanted:
                 continue
+            calls.clear()
+            missing.update(wanted)
             try:
-                model(batch.tensor.to(where))
+                model(place(batch.tensor))
             except _LastWantedLayerReached:
                 continue
-            missed = [path for path, count in n_calls.items() if calls.get(path, 0) != count]
-            if missed:
+            if missing:
+                paths = ", ".join(f"'{path}'" for path, _ in sorted(missing))
                 raise RuntimeError(
-                    f"modules {missed} were not called as often as in the first pass; a network"
-                    " whose path depends on the images cannot be captured in batches."
+                    _other_way(f"module {paths} is called less often than in the first pass")
                 )
 
 
-def read_batches(
-    images: Sequence[Any],
-    transform: Callable[[Any], torch.Tensor],
-    batch_size: int,
-    *,
-    names: Sequence[str] | None = None,
-) -> Iterator[Batch]:
-    """Load and transform images in threads ahead of the network, in batches of one shape.
-
-    A batch holds consecutive images; where the shape changes a new one begins. Every batch is
-    padded to `batch_size` rows (with its last image), because the rounding of a float32 forward
-    pass depends on the batch shape.
-    """
-    names = [str(image) for image in images] if names is None else names
-
-    def load(position: int) -> torch.Tensor:
-        return to_input(images[position], transform, names[position])
-
-    def as_batch(positions: list[int], tensors: list[torch.Tensor]) -> Batch:
-        padding = [tensors[-1]] * (batch_size - len(tensors))
-        return Batch(positions, torch.stack([*tensors, *padding]))
-
-    upcoming = iter(range(len(images)))
-    pending: deque[Future[torch.Tensor]] = deque()
-    positions: list[int] = []
-    tensors: list[torch.Tensor] = []
-    with ThreadPoolExecutor(_PREFETCH_THREADS) as pool:
-        try:
-            for position in range(len(images)):
-                while (
-                    len(pending) < 2 * batch_size and (ahead := next(upcoming, None)) is not None
-                ):
-                    pending.append(pool.submit(load, ahead))
-                tensor = pending.popleft().result()
-                if tensors and (len(tensors) == batch_size or tensors[-1].shape != tensor.shape):
-                    yield as_batch(positions, tensors)
-                    positions, tensors = [], []
-                positions.append(position)
-                tensors.append(tensor)
-            if tensors:
-                yield as_batch(positions, tensors)
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def to_input(image: Any, transform: Callable[[Any], torch.Tensor], name: str) -> torch.Tensor:
-    """One image, a path or PIL image, as the network gets it (without a batch axis)."""
-    tensor = transform(load_image(image))
-    if isinstance(tensor, torch.Tensor) and tensor.ndim == 4 and tensor.shape[0] == 1:
-        tensor = tensor[0]
-    if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point() or tensor.ndim < 1:
-        came = (
-            f"a tensor of {tensor.dtype} and shape {tuple(tensor.shape)}"
-            if isinstance(tensor, torch.Tensor)
-            else type(tensor).__name__
+def _rows_of_images(target: Target, batch: Batch, output: Any) -> torch.Tensor:
+    tensor = first_tensor(output)
+    axis = target.batch_axis
+    if tensor is None or tensor.shape[axis : axis + 1] != (len(batch.tensor),):
+        came = "no tensor" if tensor is None else f"the shape {tuple(tensor.shape)}"
+        raise RuntimeError(
+            f"module '{target.path}' puts out {came} for a batch of {len(batch.tensor)}, but held"
+            f" the images on axis {axis} in the first pass. A network that drops the axis of a"
+            " batch of one takes `batch_size` of at least 2."
         )
-        raise TypeError(
-            f"the model's `preprocessing` must turn a PIL image into a float tensor (channels,"
-            f" height, width), but for {name} it gave {came}."
-        )
-    return tensor
+    return tensor.movedim(axis, 0)[: len(batch.positions)]
 
 
-def preprocessing_of(model: nn.Module, model_name: str = "") -> Callable[[Any], torch.Tensor]:
-    """Return the preprocessing that the model carries; an error says how to give it one."""
-    preprocessing = getattr(model, "preprocessing", None)
-    if not callable(preprocessing):
-        which = f"model '{model_name}'" if model_name else f"this {type(model).__name__}"
-        raise ValueError(
-            f"{which} carries no `preprocessing`, so images cannot be turned into its input."
-            " Prepare it with prepare_models({'name': (module, transform)}), where `transform`"
-            " turns a PIL image into a tensor (channels, height, width)."
-        )
-    return preprocessing
-
-
-def n_prefix_tokens(model: nn.Module) -> int:
-    """Class and register tokens before those of the image; 0 for a model without class token.
-
-    timm's models say it in `num_prefix_tokens`; torchvision's vision transformer has a
-    `class_token`.
-    """
-    for module in model.modules():
-        declared = getattr(module, "num_prefix_tokens", None)
-        if isinstance(declared, int):
-            return declared
-        if any(getattr(module, name, None) is not None for name in ("class_token", "cls_token")):
-            return 1
-    return 0
+def _other_way(what: str) -> str:
+    return (
+        f"{what}: a network whose path depends on the images cannot be captured in batches."
+        " Capture its images in one call each, or name in `which_layers` only layers that every"
+        " image passes alike."
+    )
 
 
 def as_float(output: torch.Tensor) -> torch.Tensor:
-    """Return the output in float32, or in float64 where it was."""
-    return output if output.dtype in (torch.float32, torch.float64) else output.float()
-
-
-def tensor_batches(images: torch.Tensor, batch_size: int) -> Iterator[Batch]:
-    """Cut a tensor (n_images, ...) into padded batches."""
-    for start in range(0, len(images), batch_size):
-        rows = images[start : start + batch_size]
-        padding = rows[-1:].expand(batch_size - len(rows), *rows.shape[1:])
-        yield Batch(list(range(start, start + len(rows))), torch.cat([rows, padding]))
+    """Return the output in float32, or in float64 where float32 would not hold it."""
+    if output.dtype in (torch.float32, torch.float64):
+        return output
+    # What runs on MPS has no float64.
+    whole = output.dtype in (torch.int32, torch.int64) and output.device.type != "mps"
+    return output.double() if whole else output.float()

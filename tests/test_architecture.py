@@ -5,6 +5,7 @@
 
 import ast
 import configparser
+import functools
 import re
 import sys
 from importlib.metadata import packages_distributions
@@ -27,7 +28,7 @@ LEVELS = {
         *["checkpoints", "cornet_s", "dissimilarity", "entry_subsets", "fingerprints"],
         *["image_folder", "images", "layers", "layouts", "selection", "stack_schema"],
     ],
-    "1b": ["architectures", "mds", "pairwise_complete", "preprocessing"],
+    "1b": ["architectures", "batches", "mds", "pairwise_complete", "preprocessing"],
     "2a": ["arrow_columns", "image_sets", "models", "rdm_comparison", "rdm_stack", "stream"],
     "2b": ["accumulation", "activations", "regroup", "stack_parquet", "stack_subset"],
     "2c": ["meta_frame", "rdm_jobs", "stack_files"],
@@ -37,13 +38,15 @@ LEVELS = {
         *["plotting", "plotting._arguments", "plotting._dots", "plotting._figure"],
         *["plotting._labels", "plotting._pictures"],
     ],
-    "5b": ["plotting._projected"],
-    "5c": ["plotting._point_map"],
+    "5b": ["plotting._point_map", "plotting._projected"],
+    "5c": ["plotting._deep_map", "plotting._flat_map"],
     "5d": ["plotting.mds"],
     "5e": ["__init__"],
-    "6": ["demo"],
-    "7a": ["cli"],
-    "7b": ["__main__"],
+    "6a": ["demo_digits", "demo_figures"],
+    "6b": ["demo"],
+    "7a": ["_cli_arguments", "_cli_messages"],
+    "7b": ["cli"],
+    "7c": ["__main__"],
 }
 
 # Slow to import, or wanted by few: where each may be imported at all, and never at the top of a
@@ -60,8 +63,8 @@ LAZY = {
 
 # Levels 0 and 1 are about arrays, but for these, which are about networks.
 KNOWS_NETWORKS = [
-    *["architectures", "checkpoints", "cornet_s", "fingerprints", "images", "layers", "layouts"],
-    "preprocessing",
+    *["architectures", "batches", "checkpoints", "cornet_s", "fingerprints", "images"],
+    *["layers", "layouts", "preprocessing"],
 ]
 
 
@@ -73,9 +76,10 @@ class Import(NamedTuple):
     at_top: bool
 
 
+@functools.cache
 def read_imports(source):
     """All imports of a module's source, also inside functions; names are dotted and whole."""
-    return list(_imports_of(ast.parse(source), at_top=True))
+    return tuple(_imports_of(ast.parse(source), at_top=True))
 
 
 def _imports_of(node, *, at_top):
@@ -150,7 +154,7 @@ def wrong_directions(sources, levels):
                     f"{where}: {module} (level {level}) imports {target} (level {target_level}), "
                     f"which is {way}; imports run downward only. What both need goes down a level"
                 )
-    return wrong
+    return list(dict.fromkeys(wrong))
 
 
 def run_on_import(sources):
@@ -256,6 +260,12 @@ def test_every_library_that_the_tests_import_is_declared():
     assert _undeclared(needed - local, "install_requires", "test") == []
 
 
+@functools.cache
+def distributions():
+    """Names of installed distributions by the modules that they bring."""
+    return packages_distributions()
+
+
 def _undeclared(modules, *sections):
     """Distributions of imported modules that no named section of setup.cfg asks for."""
     config = configparser.ConfigParser()
@@ -267,7 +277,7 @@ def _undeclared(modules, *sections):
         for section in sections
         for line in listed[section].split()
     }
-    known = packages_distributions()
+    known = distributions()
     return sorted(
         module
         for module in modules - {PACKAGE} - set(sys.stdlib_module_names)

@@ -198,6 +198,14 @@ def test_dead_entries_have_no_point_and_are_named(caplog):
     assert len(ax.lines[0].get_xdata()) == 5
 
 
+def test_a_matrix_that_is_not_symmetric_is_reported_once(caplog):
+    row = corners()
+    row.loc[0, "matrix"][0, 1] += 0.5
+    with caplog.at_level(logging.WARNING):
+        assert pfa.rdm_mds(row, show=False) > 0
+    assert caplog.text.count("not symmetric") == 1
+
+
 def test_entries_in_one_place_are_drawn():
     row = pd.DataFrame({"matrix": [np.zeros((3, 3))], "entry_keys": [(("a",), ("b",), ("c",))]})
     np.testing.assert_allclose(dot_places(drawn(row, cond_labels=True)), 0.5)
@@ -335,6 +343,24 @@ def test_a_label_goes_where_nothing_is_in_its_way():
     np.testing.assert_allclose(below, [[50, 40]])
     low = np.array([0.0, 0.0, 100.0, 56.0])
     np.testing.assert_allclose(place_labels(anchors, sizes, nothing, nothing, low, gap=5), below)
+
+
+def test_a_label_that_is_too_long_is_broken_into_lines():
+    long = " ".join(["word"] * 40)
+    ax = drawn(corners(), cond_labels={**dict.fromkeys(KEYS, "short"), ("red",): long})
+    (text,) = [text for text in ax.texts if "word" in text.get_text()]
+    assert text.get_text().replace("\n", " ") == long
+    assert text.get_window_extent().width <= 0.5 * ax.bbox.width
+    assert_inside([text], ax.bbox)
+    assert ax.get_xlim()[1] - ax.get_xlim()[0] < 2
+
+
+def test_labels_that_cannot_fit_do_not_shrink_the_rest_to_nothing():
+    figure = plt.figure(figsize=(0.6, 0.6))
+    for dims in (2, 3):
+        ax = figure.add_subplot(projection="3d" if dims == 3 else None)
+        pfa.rdm_mds(corners(), dims, cond_labels=True, label_opts={"fontsize": 60}, ax=ax)
+        assert ax.get_xlim()[1] - ax.get_xlim()[0] < 5
 
 
 # Pictures

@@ -148,63 +148,71 @@ def test_the_version_is_one():
     assert pfa.__version__ == __version__
 
 
-def in_a_fresh_process(code):
-    """What Python prints when it runs `code`, on either stream."""
+# What the package needs is imported before it, for what that sets or loads is not the package's:
+# scipy adds filters of warnings, and pandas imports pyarrow from version 3 on.
+FRESH_PROCESS = """
+import logging, os, random, sys, warnings
+import joblib, numpy, pandas, scipy.stats, torch, torchvision
+
+def lazy():
+    names = ("bokeh", "click", "matplotlib", "mpl_toolkits", "pyarrow", "sklearn")
+    return {name for name in sys.modules if name.partition(".")[0] in names}
+
+def states():
+    return {
+        "pandas options": pandas.get_option("display.max_rows"),
+        "numpy options": (numpy.get_printoptions(), numpy.geterr()),
+        "numpy seed": repr(numpy.random.get_state()),
+        "python seed": random.getstate(),
+        "torch seed": (torch.initial_seed(), torch.get_rng_state().tolist()),
+        "torch options": (torch.get_default_dtype(), torch.is_grad_enabled()),
+        "threads": torch.get_num_threads(),
+        "warnings": warnings.filters[:],
+        "logging": (logging.getLogger().handlers[:], logging.getLogger().level),
+        "environment": dict(os.environ),
+    }
+
+loaded, before = lazy(), states()
+print("(", end="")
+IMPORT
+print(")")
+print("loaded:", *sorted(lazy() - loaded))
+after = states()
+import matplotlib
+own, after["style"] = (
+    {key: value for key, value in style.items() if key != "backend"}
+    for style in (matplotlib.rc_params(), matplotlib.rcParams)
+)
+print("changed:", *(key for key, value in after.items() if value != before.get(key, own)))
+"""
+
+
+def in_a_fresh_process(statement):
+    """What is printed, which slow libraries are loaded, and what is changed by a statement."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
+        [sys.executable, "-W", "error", "-c", FRESH_PROCESS.replace("IMPORT", statement)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=True,
     )
-    return done.stdout
+    return done.stdout.splitlines()
 
 
-LOADED = """
-import sys
-names = ("bokeh", "click", "matplotlib", "mpl_toolkits", "pyarrow", "sklearn")
-print(*sorted(name for name in sys.modules if name.partition(".")[0] in names))
-"""
+def test_importing_prints_nothing_loads_no_slow_library_and_changes_no_state():
+    lines = in_a_fresh_process("import pytorch_feature_analysis")
+    assert lines == ["()", "loaded:", "changed:"]
 
 
-def test_importing_prints_nothing_and_loads_no_slow_library():
-    # pandas imports pyarrow by itself, from version 3 on.
-    ours = in_a_fresh_process(f"import pytorch_feature_analysis\n{LOADED}")
-    assert ours == in_a_fresh_process(f"import pandas\n{LOADED}")
-    assert {name.partition(".")[0] for name in ours.split()} <= {"pyarrow"}
-
-
-def test_the_check_of_loaded_libraries_can_fail():
-    assert in_a_fresh_process(f"import click\n{LOADED}").split()[0] == "click"
-
-
-def test_importing_sets_no_style_and_leaves_the_states_of_others_alone():
-    # Others are imported first: what they set (scipy: filters of warnings) is not ours.
-    code = """
-import logging, random, warnings
-import joblib, matplotlib, numpy, pandas, scipy.stats, torch, torchvision
-
-def states():
-    return (
-        dict(matplotlib.rcParams),
-        pandas.get_option("display.max_rows"),
-        numpy.get_printoptions(),
-        numpy.geterr(),
-        repr(numpy.random.get_state()),
-        random.getstate(),
-        torch.initial_seed(),
-        torch.get_rng_state().tolist(),
-        torch.get_num_threads(),
-        torch.is_grad_enabled(),
-        torch.get_default_dtype(),
-        warnings.filters[:],
-        logging.getLogger().handlers[:],
-        logging.getLogger().level,
-    )
-
-before = states()
-import pytorch_feature_analysis
-after = states()
-print([i for i in range(len(before)) if before[i] != after[i]])
-"""
-    assert in_a_fresh_process(code) == "[]\n"
+def test_the_check_of_importing_can_fail():
+    statements = [
+        "import click.testing, matplotlib",
+        "matplotlib.rcParams['lines.linewidth'] = 7",
+        "print('Welcome!', end='')",
+        "torch.manual_seed(3)",
+        "warnings.simplefilter('ignore')",
+    ]
+    printed, loaded, changed = in_a_fresh_process("; ".join(statements))
+    assert printed == "(Welcome!)"
+    assert {"click", "click.testing", "matplotlib"} < set(loaded.split())
+    assert changed == "changed: torch seed warnings style"

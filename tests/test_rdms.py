@@ -485,7 +485,7 @@ def test_a_layer_that_is_never_called_is_left_out_with_a_word_and_refused_when_n
         rdm_df = pfa.get_rdms([image_set(images)], models, progress=False)
     assert "fc2" in caplog.text
     assert "fc2" not in set(rdm_df["layer"])
-    with pytest.raises(ValueError, match="fc2: never called"):
+    with pytest.raises(ValueError, match=r"fc2 \(never called"):
         pfa.get_rdms([image_set(images)], models, which_layers=["fc2"], progress=False)
 
 

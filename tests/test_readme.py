@@ -68,7 +68,7 @@ def test_the_commands_of_pfa_run(folder):
     of_pfa = [words[1:] for words in commands() if words[0] == "pfa"]
     assert [words[0] for words in of_pfa] == ["layers", "rdms", "meta", "mds"]
     for words in of_pfa:
-        untrained = [word.replace(":trained", ":random") for word in words]
+        untrained = [word.replace("alexnet:trained", "alexnet=alexnet:random") for word in words]
         result = CliRunner().invoke(main, untrained)
         assert result.exit_code == 0, f"pfa {shlex.join(untrained)}\n{result.output}"
     assert (folder / "stack.parquet").is_file()

@@ -669,6 +669,18 @@ def test_no_damage_to_the_content_of_a_parquet_file_goes_unseen(tmp_path):
             pfa.read_rdms(path)
 
 
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    path = tmp_path / "stack.parquet"
+    pfa.write_rdms(guide_stack(), path)
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(parquet, "ParquetFile", refuse)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        pfa.read_rdms(path)
+
+
 def test_a_parquet_file_of_others_is_named(tmp_path):
     path = tmp_path / "stack.parquet"
     pd.DataFrame({"a": [1, 2]}).to_parquet(path)

@@ -120,15 +120,15 @@ def test_scrambles_and_levels_below_that_are_per_entry_are_cut_with_them():
         perm_scramble=[tuple((k % 2, 1 - k % 2) for k in range(5))] * 2,
         entry_keys_sub=[shared_keys] * 2,
         entry_labels_sub=[shared_labels] * 2,
-        entry_keys_sub_sub=[per_entry] * 2,
-        entry_labels_sub_sub=[per_entry_labels] * 2,
+        entry_keys_sub_sub=[per_entry, shared_keys],
+        entry_labels_sub_sub=[per_entry_labels, shared_labels],
     )
     small = pfa.subset_rdm_df(stack, ["b", "c"])
     assert small["perm_scramble"][0] == ((1, 0), (0, 1))
     assert small["entry_keys_sub"][0] == shared_keys
     assert small["entry_labels_sub"][0] == shared_labels
-    assert small["entry_keys_sub_sub"][0] == per_entry[1:3]
-    assert small["entry_labels_sub_sub"][0] == per_entry_labels[1:3]
+    assert small["entry_keys_sub_sub"].tolist() == [per_entry[1:3], shared_keys]
+    assert small["entry_labels_sub_sub"].tolist() == [per_entry_labels[1:3], shared_labels]
 
 
 def test_rows_may_have_different_entries():

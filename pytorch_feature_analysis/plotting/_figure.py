@@ -16,6 +16,7 @@ from pytorch_feature_analysis._files import atomic_write, check_writable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 _NON_INTERACTIVE = frozenset({"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"})
 _SAVE_DPI = 200
@@ -174,16 +175,21 @@ def root_figure(ax: Axes) -> Figure:
     return figure.figure
 
 
-def fit_title(ax: Axes, title: str, *, room: float) -> None:
+def write_title(ax: Axes, title: str, *, room: float) -> None:
     """Set the title of `ax`, in as many lines as keep it within `room` pixels."""
     text = ax.set_title(title, y=1.0)
     # Three-dimensional axes put it lower than they are told.
     text.set_y(1.0)
-    characters = max((len(line) for line in title.splitlines()), default=0)
+    wrap(text, room)
+
+
+def wrap(text: Text, room: float) -> None:
+    """Break the lines of a text that are wider than `room` pixels."""
+    whole = text.get_text().splitlines()
+    characters = max((len(line) for line in whole), default=0)
     while characters > 1 and (width := text.get_window_extent().width) > room:
         characters = min(characters - 1, max(int(characters * room / width), 1))
-        lines = [textwrap.fill(line, characters) for line in title.splitlines()]
-        text.set_text("\n".join(lines))
+        text.set_text("\n".join(textwrap.fill(line, characters) for line in whole))
 
 
 def _has_screen() -> bool:

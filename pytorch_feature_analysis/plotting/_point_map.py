@@ -1,4 +1,4 @@
-"""A map of named points on 2-D or 3-D axes: lines, dots, pictures and labels, all in view."""
+"""A map of named points: lines, dots, pictures and labels, with all of it in view."""
 
 from __future__ import annotations
 
@@ -14,26 +14,21 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from pytorch_feature_analysis.plotting._dots import dot_groups
-from pytorch_feature_analysis.plotting._figure import root_figure
+from pytorch_feature_analysis.plotting._figure import root_figure, wrap
 from pytorch_feature_analysis.plotting._labels import place_labels
-from pytorch_feature_analysis.plotting._pictures import add_picture, picture_sides
-from pytorch_feature_analysis.plotting._projected import (
-    Label3D,
-    Leader3D,
-    Picture3D,
-    ScreenProjection,
-)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_STEMS, _LINES, _DOTS, _PICTURES, _LEADERS, _LABELS = 0.5, 1, 2, 3, 3.5, 4
-# The depth order of 3-D axes numbers its dots and pictures from the axes' own order upwards.
-_ABOVE_ALL_DEPTHS = 10_000
-_LEADER: dict[str, Any] = {"color": "0.5", "linewidth": 0.5, "zorder": _LEADERS}
-_MARGIN = 0.01
+LEADER: dict[str, Any] = {"color": "0.5", "linewidth": 0.5}
+"""Options of a line that leads to a label."""
+
+_LINES, _DOTS = 1, 2
 _MOST_ROUNDS = 30
+# Limits grow no further than this, so that what cannot be brought into view hides nothing else.
+_WIDEST_VIEW = 4.0
 _PLENTY_OF_LABELS = 20
+_WIDEST_LABEL = 0.5
 # In points: the pieces of a line that labels keep clear of, and how far they keep.
 _PIECE = 4.0
 _CLEARANCE = 2.0
@@ -67,9 +62,9 @@ class PointMap(ABC):
         dims = len(next(iter(places.values())))
         self._low = np.full(dims, float(limits[0]))
         self._high = np.full(dims, float(limits[1]))
+        self._widest = _WIDEST_VIEW * (limits[1] - limits[0])
         self._pictures: dict[Hashable, Any] = {}
-        # Half the width and height of each picture, and their common shift, in data units.
-        self._halves: dict[Hashable, np.ndarray] = {}
+        # Of all pictures, in data units.
         self._shift = np.zeros(2)
         self._dotted: list[Hashable] = []
         self._dot_size = 0.0
@@ -143,7 +138,6 @@ class PointMap(ABC):
         self._shift = np.array(offset, dtype=float)
         for key, picture in pictures.items():
             if key in self._places:
-                self._halves[key] = np.array(picture_sides(picture, size)) / 2
                 self._pictures[key] = self._add_picture(key, picture, size, frames.get(key))
 
     def draw_dots(
@@ -209,6 +203,8 @@ class PointMap(ABC):
         # Layouts give the axes their place when the figure is drawn.
         root_figure(self._ax).draw_without_rendering()
         self._settle()
+        for text in texts.values():
+            wrap(text, _WIDEST_LABEL * self._ax.bbox.width)
         if {"horizontalalignment", "verticalalignment"}.isdisjoint(given):
             self._spread_labels(texts, offset)
         else:
@@ -222,7 +218,7 @@ class PointMap(ABC):
             frame = self._ax.bbox.extents
             centres = place_labels(anchors, sizes, self._named(), self._lines(), frame, gap=gap)
             boxes = np.hstack([centres - sizes / 2, centres + sizes / 2])
-            if not self._widen(np.concatenate([boxes, self._named()])):
+            if self._is_widest() or not self._widen(np.concatenate([boxes, self._named()])):
                 break
         # A line leads from a label that found no room beside its point.
         starts = np.clip(centres, anchors[:, :2], anchors[:, 2:])
@@ -240,8 +236,11 @@ class PointMap(ABC):
                 left, _, right, top = self._anchor(key)
                 self._move_label(text, np.array([(left + right) / 2, top + gap]))
             boxes = _rows([text.get_window_extent().extents for text in texts.values()], 4)
-            if not self._widen(np.concatenate([boxes, self._named()])):
+            if self._is_widest() or not self._widen(np.concatenate([boxes, self._named()])):
                 break
+
+    def _is_widest(self) -> bool:
+        return bool((self._high - self._low).max() > 0.99 * self._widest)
 
     def _gap(self, offset: float) -> float:
         scales = [self._on_screen(place)[1] for place in self._places.values()]
@@ -280,122 +279,3 @@ def _rows(rows: list[np.ndarray], length: int) -> np.ndarray:
 
 def _square(middle: np.ndarray, half: float) -> np.ndarray:
     return np.concatenate([middle - half, middle + half])
-
-
-class FlatMap(PointMap):
-    """A map on 2-D axes, with one scale for both."""
-
-    def _style_axes(self) -> None:
-        self._ax.set_aspect("equal", adjustable="box")
-
-    def _settle(self) -> None:
-        """Leave the axes as they are: their aspect was applied with the layout."""
-
-    def _add_picture(
-        self, key: Hashable, picture: np.ndarray, size: float, frame: Mapping[str, Any] | None
-    ) -> Any:
-        centre = self._places[key] + self._shift
-        self._include(centre - self._halves[key], centre + self._halves[key])
-        return add_picture(self._ax, picture, centre, size, frame=frame, zorder=_PICTURES)
-
-    def _write(self, x: float, y: float, note: str, **options: Any) -> None:
-        self._ax.text(x, y, note, transform=self._ax.transAxes, **options)
-
-    def _add_label(self, key: Hashable, label: str, options: dict[str, Any]) -> Any:
-        # Labels end up inside the axes, so that layouts need not make room for them.
-        settings = {"zorder": _LABELS, "in_layout": False, **options}
-        return self._ax.text(*self._places[key], label, **settings)
-
-    def _move_label(self, text: Any, pixels: np.ndarray) -> None:
-        text.set_position(self._ax.transData.inverted().transform(pixels))
-
-    def _add_leader(self, key: Hashable, ends: np.ndarray) -> None:  # noqa: ARG002 - of all maps
-        x, y = self._ax.transData.inverted().transform(ends).T
-        self._ax.add_line(Line2D(x, y, **_LEADER))
-
-    def _on_screen(self, place: np.ndarray) -> tuple[np.ndarray, float]:
-        scale = self._ax.bbox.width / (self._high[0] - self._low[0])
-        return self._ax.transData.transform(place), float(scale)
-
-    def _widen(self, boxes: np.ndarray) -> bool:
-        if not len(boxes):
-            return False
-        corners = self._ax.transData.inverted().transform(boxes.reshape(-1, 2))
-        return self._include(corners.min(axis=0), corners.max(axis=0))
-
-    def _include(self, low: np.ndarray, high: np.ndarray) -> bool:
-        """Widen the limits to hold a box, alike on both axes; tell whether they grew."""
-        if (low >= self._low).all() and (high <= self._high).all():
-            return False
-        margin = _MARGIN * (self._high - self._low)
-        self._low = np.where(low < self._low, low - margin, self._low)
-        self._high = np.where(high > self._high, high + margin, self._high)
-        span = self._high - self._low
-        missing = (span.max() - span) / 2
-        self._low, self._high = self._low - missing, self._high + missing
-        self._set_limits()
-        return True
-
-
-class DeepMap(PointMap):
-    """A map on 3-D axes, whose pictures and labels face the viewer."""
-
-    def _style_axes(self) -> None:
-        ax = self._ax
-        ax.set(zticks=[], zlabel="")
-        ax.set_box_aspect((1, 1, 1))
-        for axis, shade in ((ax.xaxis, 0.97), (ax.yaxis, 0.985), (ax.zaxis, 0.94)):
-            axis.set_pane_color((shade, shade, shade, 1.0))
-            axis.line.set_color("0.8")
-        # A stem to the floor tells how deep in the space a point is.
-        (self._stems,) = ax.plot([], [], [], color="0.8", linewidth=0.5, zorder=_STEMS)
-
-    def _set_limits(self) -> None:
-        super()._set_limits()
-        stems = np.full((len(self._places), 3, 3), np.nan)
-        stems[:, :2] = np.array(list(self._places.values()))[:, None]
-        stems[:, 1, 2] = self._low[2]
-        self._stems.set_data_3d(*stems.reshape(-1, 3).T)
-
-    def _settle(self) -> None:
-        """Bring the whole cube into the place that layouts leave to the axes."""
-        corners = np.array(list(itertools.product(*zip(self._low, self._high, strict=True))))
-        pixels = np.array([self._on_screen(corner)[0] for corner in corners])
-        frame = self._ax.bbox
-        middle = np.array([(frame.x0 + frame.x1) / 2, (frame.y0 + frame.y1) / 2])
-        reach = np.abs(pixels - middle).max(axis=0) / (np.array(frame.size) / 2)
-        self._ax.set_box_aspect((1, 1, 1), zoom=float(1 / reach.max()))
-
-    def _add_picture(
-        self, key: Hashable, picture: np.ndarray, size: float, frame: Mapping[str, Any] | None
-    ) -> Any:
-        artist = Picture3D(
-            self._ax, picture, self._places[key], size, shift=self._shift, frame=frame
-        )
-        return self._ax.add_artist(artist)
-
-    def _write(self, x: float, y: float, note: str, **options: Any) -> None:
-        self._ax.text2D(x, y, note, transform=self._ax.transAxes, **options)
-
-    def _add_label(self, key: Hashable, label: str, options: dict[str, Any]) -> Any:
-        settings = {"zorder": _ABOVE_ALL_DEPTHS, **options}
-        return self._ax.add_artist(Label3D(self._ax, self._places[key], label, **settings))
-
-    def _move_label(self, text: Any, pixels: np.ndarray) -> None:
-        text.move(pixels)
-
-    def _add_leader(self, key: Hashable, ends: np.ndarray) -> None:
-        settings = {**_LEADER, "zorder": _ABOVE_ALL_DEPTHS - 1}
-        self._ax.add_artist(Leader3D(self._ax, self._places[key], ends, **settings))
-
-    def _on_screen(self, place: np.ndarray) -> tuple[np.ndarray, float]:
-        return ScreenProjection(self._ax, place).place()[:2]
-
-    def _widen(self, boxes: np.ndarray) -> bool:
-        frame = self._ax.bbox.extents
-        if (boxes[:, :2] >= frame[:2]).all() and (boxes[:, 2:] <= frame[2:]).all():
-            return False
-        step = 0.02 * (self._high - self._low)
-        self._low, self._high = self._low - step, self._high + step
-        self._set_limits()
-        return True

@@ -21,10 +21,10 @@ from pytorch_feature_analysis.plotting._arguments import (
     check_options,
     check_pair,
     check_positive,
+    check_row,
     check_trajectories,
     picture_frames,
 )
-from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,7 +93,7 @@ def rdm_mds(
     cond_labels : dict or bool, optional
         Labels by entry key; True labels each entry with its key, whose parts are joined by
         commas. Labels move around their points to keep clear of each other, and to where a thin
-        line leads in a crowd.
+        line leads in a crowd. One that is wider than half the axes is broken into lines.
     label_offset : float, default 0.02
         From the middle of a dot, or the edge of a picture, to the label.
     label_opts : dict, optional
@@ -191,7 +191,7 @@ def rdm_mds(
     True
     >>> plt.close(figure)
     """
-    row = _check_row(rdm_df)
+    row = check_row(rdm_df)
     dims = check_count(dims, argument="dims", minimum=2, maximum=3)
     keys: tuple[tuple[Hashable, ...], ...] = row["entry_keys"]
     limits = check_pair(plot_limits, argument="plot_limits")
@@ -216,7 +216,8 @@ def rdm_mds(
 
     # matplotlib is imported no sooner than a figure is made.
     from pytorch_feature_analysis.plotting import _figure, _pictures
-    from pytorch_feature_analysis.plotting._point_map import DeepMap, FlatMap
+    from pytorch_feature_analysis.plotting._deep_map import DeepMap
+    from pytorch_feature_analysis.plotting._flat_map import FlatMap
 
     save_to = _figure.check_save_opts(save_opts)
     pictures = _pictures.load_pictures(
@@ -261,7 +262,7 @@ def rdm_mds(
             drawing.draw_dots(dot_options, per_dot, colours)
         if fig_title:
             room = _TITLE_SHARE * target.figure.bbox.width if ax is None else ax.bbox.width
-            _figure.fit_title(target, fig_title, room=room)
+            _figure.write_title(target, fig_title, room=room)
         drawing.write_margins(
             _stress_in_words(stress, normalised) if show_stress else "",
             legend=ax is None,
@@ -350,7 +351,7 @@ def mds_coordinates(
     1  (middle,)  middle  -1.0
     2   (right,)   right   3.0
     """
-    row = _check_row(rdm_df)
+    row = check_row(rdm_df)
     points, _ = embed(
         row["matrix"],
         dims,
@@ -378,32 +379,6 @@ def _stress_in_words(stress: float, normalised: float) -> str:
     if normalised < _EXACT:
         return "stress 0"
     return f"stress {stress:.3g}, stress-1 {normalised:.2g}"
-
-
-def _check_row(rdm_df: Any) -> pd.Series:
-    """Return the only row of a stack, completed, or raise and say what the rows differ in."""
-    if isinstance(rdm_df, pd.Series):
-        rdm_df = rdm_df.to_frame().T
-    if isinstance(rdm_df, pd.DataFrame) and len(rdm_df) != 1:
-        if len(rdm_df) == 0:
-            raise ValueError(
-                "`rdm_df` must have one row, and has none: no row passed the filter that made it."
-            )
-        raise ValueError(
-            f"`rdm_df` must have one row, and has {len(rdm_df)}, which differ in"
-            f" {', '.join(_differing(rdm_df)) or 'nothing'}. Take one with df_filter."
-        )
-    return check_rdm_stack(rdm_df).iloc[0]
-
-
-def _differing(rdm_df: pd.DataFrame) -> list[str]:
-    """Name the columns that tell rows apart, the numbers in the matrices aside."""
-    aside = ("matrix", "dissim_rankings", "perm_scramble")
-    return [
-        str(column)
-        for column in rdm_df.columns
-        if column not in aside and len(set(rdm_df[column].map(repr))) > 1
-    ]
 
 
 def _scaled(points: np.ndarray, keys: Sequence[Hashable]) -> dict[Hashable, np.ndarray]:

@@ -1,0 +1,221 @@
+"""What is typed on the command line, as the library's functions take it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+import pandas as pd
+
+from pytorch_feature_analysis._checks import check_name
+from pytorch_feature_analysis.stack_files import read_rdms
+
+logger = logging.getLogger(__name__)
+
+_MODEL = re.compile(r"(?:(?P<name>[^=:/]+)=)?(?P<architecture>[^:=]+)(?::(?P<weights>.+))?")
+_MOST_VALUES = 12
+
+
+def parse_model(text: str) -> tuple[str, str, str]:
+    """Name, architecture and weights of ``[NAME=]NETWORK[:WEIGHTS]``."""
+    found = _MODEL.fullmatch(text)
+    if found is None:
+        raise ValueError(
+            f"{text!r} is not a model; write [NAME=]NETWORK[:WEIGHTS], as in alexnet:random."
+        )
+    architecture, weights = found["architecture"], found["weights"] or "trained"
+    ending = "" if weights == "trained" else f"_{PurePath(weights).stem}"
+    return found["name"] or architecture + ending, architecture, weights
+
+
+def parse_models(texts: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return the models as `prepare_models` takes them."""
+    models: dict[str, tuple[str, str]] = {}
+    for text in texts:
+        name, *model = parse_model(text)
+        value = (model[0], model[1])
+        if models.get(name) == value:
+            logger.warning(
+                "--model %s is given twice and computed once; for two networks, name one: %s",
+                text,
+                f"--model {name}_2={model[0]}:{model[1]}",
+            )
+        if models.setdefault(name, value) != value:
+            raise ValueError(
+                f"--model {text!r} is the second one called {name!r}; give it a name of its own:"
+                f" --model {name}_2={model[0]}:{model[1]}."
+            )
+    return models
+
+
+def parse_layers(texts: Sequence[str], models: Mapping[str, Any]) -> Any:
+    """Return the layers as `get_rdms` takes them."""
+    if not texts:
+        return None
+    of_all = [text for text in texts if "=" not in text]
+    own: dict[str, list[str]] = {}
+    for text in texts:
+        name, is_own, layer = text.partition("=")
+        if is_own:
+            own.setdefault(name, []).append(layer)
+    if not own:
+        return of_all
+    wanted = {name: [*of_all, *own.get(name, [])] for name in dict.fromkeys([*models, *own])}
+    return {name: layers for name, layers in wanted.items() if layers}
+
+
+def read_where(path: str, conditions: Sequence[str]) -> pd.DataFrame:
+    """Read the rows of a stack that meet the conditions ``COLUMN=VALUE``."""
+    wanted: dict[str, list[str]] = {}
+    for condition in conditions:
+        column, equals, text = condition.partition("=")
+        if not equals or not column:
+            raise ValueError(f"--where {condition!r} is no condition; write --where COLUMN=VALUE.")
+        wanted.setdefault(column, []).append(text)
+    if not wanted:
+        return read_rdms(path)
+    # The matrices of other rows are never read.
+    table = read_rdms(path, columns=list(wanted))
+    where: list[tuple[str, list[Any]]] = []
+    for column, texts in wanted.items():
+        try:
+            values = list(dict.fromkeys(table[column].tolist()))
+        except TypeError as error:
+            raise TypeError(
+                f"--where names the column {column!r}, which holds arrays or dicts: no value can"
+                " be written for it. Use another column."
+            ) from error
+        chosen = [value for value in values if any(_is_meant(value, text) for text in texts)]
+        for text in texts:
+            if not any(_is_meant(value, text) for value in values):
+                raise ValueError(_no_such_row(column, text, values, where))
+        table = table[[value in chosen for value in table[column].tolist()]]
+        where.append((column, chosen))
+    return read_rdms(path, where=where)
+
+
+def _is_meant(value: Any, text: str) -> bool:
+    """Whether a cell is what the user wrote, by the kind of the cell."""
+    if isinstance(value, tuple):
+        try:
+            return value == _as_tuple(json.loads(text))
+        except ValueError:
+            return False
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            return value == float(text)
+        except ValueError:
+            return False
+    return str(value) == text
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+
+
+def _no_such_row(column: str, text: str, values: Sequence[Any], where: Sequence[Any]) -> str:
+    among = " and ".join(f"{name}={_in_words(found)}" for name, found in where)
+    return (
+        f"no row{f' with {among}' if among else ''} has {column}={text}."
+        f" There is: {_in_words(values)}."
+    )
+
+
+def _in_words(values: Sequence[Any]) -> str:
+    shown = [json.dumps(v) if isinstance(v, tuple) else str(v) for v in values[:_MOST_VALUES]]
+    more = f" and {len(values) - _MOST_VALUES} more" if len(values) > _MOST_VALUES else ""
+    return ", ".join(shown) + more
+
+
+def only_row(stack: pd.DataFrame) -> pd.Series:
+    if len(stack) == 1:
+        return stack.iloc[0]
+    differing = [
+        f"{name} ({_in_words(values)})"
+        for name, values in _distinct(stack).items()
+        if len(values) > 1
+    ]
+    raise ValueError(
+        f"one RDM can be drawn, and these are {len(stack)}. Choose by --where; they differ in:"
+        f" {'; '.join(differing) or 'their matrices alone'}."
+    )
+
+
+def _distinct(stack: pd.DataFrame) -> dict[str, list[Any]]:
+    """Return the different values of the columns that tell rows apart."""
+    plain = {}
+    for name in stack.columns:
+        cells = stack[name].tolist()
+        if all(isinstance(cell, (str, int, float)) for cell in cells):
+            plain[str(name)] = list(dict.fromkeys(cells))
+    return plain
+
+
+def what_is_in(stack: pd.DataFrame, path: str) -> str:
+    several = [
+        f"{name} {len(values)}" for name, values in _distinct(stack).items() if len(values) > 1
+    ]
+    return f"{path}: {len(stack)} RDMs" + (f" ({', '.join(several)})" if several else "")
+
+
+def find_pictures(table: pd.DataFrame, row: pd.Series) -> dict[Any, str]:
+    """Return the picture of each entry, by the variables that both have in their names.
+
+    A variable of the pattern that is no entry variable but a column of the stack, such as the
+    object of an image set, must have the value of this row.
+    """
+    labels = dict(zip(row["entry_keys"], row["entry_labels"], strict=True))
+    entry_variables = {name for label in labels.values() for name in label}
+    variables = list(table.columns[1:])
+    common = [name for name in variables if name in entry_variables]
+    if not common:
+        raise ValueError(
+            f"`pattern` has the variables {', '.join(variables)}, and the entries of this RDM have"
+            f" {', '.join(sorted(entry_variables))}. One at least must be in both."
+        )
+    of_row = [name for name in variables if name not in entry_variables and name in row.index]
+    for name in of_row:
+        table = table[table[name] == str(row[name])]
+    pictures = {}
+    for key, label in labels.items():
+        fitting = table
+        for name in common:
+            fitting = fitting[fitting[name] == str(label.get(name))]
+        if len(fitting) > 1:
+            raise ValueError(
+                f"`pattern` finds {len(fitting)} pictures of the entry {key!r}, such as"
+                f" {fitting['path'].iloc[0]} and {fitting['path'].iloc[1]}. Write out in it what"
+                " tells them apart, as in '{obj}/{obj}_red.png'."
+            )
+        if len(fitting):
+            pictures[key] = fitting["path"].iloc[0]
+    if not pictures:
+        raise ValueError(
+            f"`folder` has no picture of any entry of this RDM; the entries are:"
+            f" {_in_words(list(labels))}."
+        )
+    return pictures
+
+
+def join_by(row: pd.Series, variable: str) -> dict[str, Any]:
+    """Lines and colours for entries with the same value of an entry variable."""
+    import matplotlib as mpl
+
+    labels = dict(zip(row["entry_keys"], row["entry_labels"], strict=True))
+    variables = list(dict.fromkeys(name for label in labels.values() for name in label))
+    check_name(variable, variables, argument="lines", what="variable of the entries")
+    paths: dict[Any, list[Any]] = {}
+    for key, label in labels.items():
+        paths.setdefault(label.get(variable), []).append(key)
+    palette = mpl.colormaps["tab10"]
+    colours = {value: palette(i % palette.N) for i, value in enumerate(paths)}
+    return {
+        "line_trajectories": [
+            (keys, {"c": colours[value], "label": str(value)}) for value, keys in paths.items()
+        ],
+        "cond_colors": {key: colours[label.get(variable)] for key, label in labels.items()},
+    }

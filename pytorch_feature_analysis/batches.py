@@ -1,0 +1,114 @@
+"""Images on their way to a network: loaded, preprocessed, and put in batches of one shape."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from pytorch_feature_analysis.images import load_image
+
+_PREFETCH_THREADS = 2
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images of one shape, padded to the run's constant batch size."""
+
+    positions: list[int]
+    """Positions of the images in the run, one a row; the rows behind them are padding."""
+    tensor: torch.Tensor
+
+
+def read_batches(
+    images: Sequence[Any],
+    transform: Callable[[Any], torch.Tensor],
+    batch_size: int,
+    *,
+    names: Sequence[str] | None = None,
+) -> Iterator[Batch]:
+    """Load and transform images in threads ahead of the network, in batches of one shape.
+
+    A batch holds consecutive images; where the shape changes a new one begins. Every batch is
+    padded to `batch_size` rows (with its last image), because the rounding of a float32 forward
+    pass depends on the batch shape.
+    """
+    names = [str(image) for image in images] if names is None else names
+
+    def load(position: int) -> torch.Tensor:
+        return to_input(images[position], transform, names[position])
+
+    def as_batch(positions: list[int], tensors: list[torch.Tensor]) -> Batch:
+        padding = [tensors[-1]] * (batch_size - len(tensors))
+        return Batch(positions, torch.stack([*tensors, *padding]))
+
+    upcoming = iter(range(len(images)))
+    pending: deque[Future[torch.Tensor]] = deque()
+    positions: list[int] = []
+    tensors: list[torch.Tensor] = []
+    with ThreadPoolExecutor(_PREFETCH_THREADS) as pool:
+        try:
+            for position in range(len(images)):
+                while (
+                    len(pending) < 2 * batch_size and (ahead := next(upcoming, None)) is not None
+                ):
+                    pending.append(pool.submit(load, ahead))
+                tensor = pending.popleft().result()
+                if tensors and (len(tensors) == batch_size or tensors[-1].shape != tensor.shape):
+                    yield as_batch(positions, tensors)
+                    positions, tensors = [], []
+                positions.append(position)
+                tensors.append(tensor)
+            if tensors:
+                yield as_batch(positions, tensors)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def to_input(image: Any, transform: Callable[[Any], torch.Tensor], name: str) -> torch.Tensor:
+    """One image, a path or PIL image, as the network gets it (without a batch axis)."""
+    picture = load_image(image)
+    try:
+        tensor = transform(picture)
+    except Exception as error:
+        error.add_note(f"This came from the model's `preprocessing` of {name}.")
+        raise
+    if isinstance(tensor, torch.Tensor) and tensor.ndim == 4 and tensor.shape[0] == 1:
+        tensor = tensor[0]
+    if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point() or tensor.ndim < 1:
+        came = (
+            f"a tensor of {tensor.dtype} and shape {tuple(tensor.shape)}"
+            if isinstance(tensor, torch.Tensor)
+            else type(tensor).__name__
+        )
+        raise TypeError(
+            f"the model's `preprocessing` must turn a PIL image into a float tensor (channels,"
+            f" height, width), but for {name} it gave {came}."
+        )
+    return tensor
+
+
+def preprocessing_of(model: nn.Module, model_name: str = "") -> Callable[[Any], torch.Tensor]:
+    """Return the preprocessing that the model carries; an error says how to give it one."""
+    preprocessing = getattr(model, "preprocessing", None)
+    if not callable(preprocessing):
+        which = f"model '{model_name}'" if model_name else f"this {type(model).__name__}"
+        raise ValueError(
+            f"{which} carries no `preprocessing`, so images cannot be turned into its input."
+            " Prepare it with prepare_models({'name': (module, transform)}), where `transform`"
+            " turns a PIL image into a tensor (channels, height, width)."
+        )
+    return preprocessing
+
+
+def tensor_batches(images: torch.Tensor, batch_size: int) -> Iterator[Batch]:
+    """Cut a tensor (n_images, ...) into padded batches."""
+    for start in range(0, len(images), batch_size):
+        rows = images[start : start + batch_size]
+        padding = rows[-1:].expand(batch_size - len(rows), *rows.shape[1:])
+        yield Batch(list(range(start, start + len(rows))), torch.cat([rows, padding]))

@@ -1,0 +1,416 @@
+"""The command line: each step of the pipeline as a command, a few lines over a public function.
+
+Options bear the names of the functions' arguments, so that an error which names an argument can
+be shown with the option that the user typed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from pytorch_feature_analysis._checks import check_name
+from pytorch_feature_analysis._cli_arguments import (
+    find_pictures,
+    join_by,
+    only_row,
+    parse_layers,
+    parse_model,
+    parse_models,
+    read_where,
+    what_is_in,
+)
+from pytorch_feature_analysis._cli_messages import Group, Step
+from pytorch_feature_analysis._version import __version__
+from pytorch_feature_analysis.activations import list_layers
+from pytorch_feature_analysis.architectures import find_weights
+from pytorch_feature_analysis.image_folder import read_image_folder
+from pytorch_feature_analysis.image_sets import package_image_sets
+from pytorch_feature_analysis.meta_rdms import get_meta_rdms
+from pytorch_feature_analysis.models import prepare_model, prepare_models
+from pytorch_feature_analysis.plotting.mds import rdm_mds
+from pytorch_feature_analysis.rdm_stack import check_rdm_stack
+from pytorch_feature_analysis.rdms import get_rdms
+from pytorch_feature_analysis.stack_files import check_stack_path
+
+
+def _example(*lines: str) -> str:
+    """Lines of a shell, to be shown as they are."""
+    shown = [
+        f"  {line}" + (" \\" if following.startswith(" ") else "")
+        for line, following in zip(lines, [*lines[1:], ""], strict=True)
+    ]
+    # click keeps the lines of a paragraph that begins with this sign.
+    return "\b\n" + "\n".join(["Example:", *shown])
+
+
+def _show_bars(quiet: bool) -> bool:
+    return not quiet and sys.stderr.isatty()
+
+
+def _split(_ctx: click.Context, _parameter: click.Parameter, values: Sequence[str]) -> list[str]:
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def _list_option(*names: str, **kwargs: Any) -> Callable[[Any], Any]:
+    """Return an option that may be repeated, or hold several values between commas."""
+    return click.option(*names, multiple=True, callback=_split, **kwargs)
+
+
+def _seed_option(what: str) -> Callable[[Any], Any]:
+    return click.option(
+        "--seed",
+        "random_state",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help=f"Seed of {what}.",
+    )
+
+
+def _cores_option() -> Callable[[Any], Any]:
+    return click.option("--num-cores", type=int, help="Worker processes.  [default: 1]")
+
+
+_quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress bars.")
+_where_option = click.option(
+    "--where",
+    multiple=True,
+    metavar="COLUMN=VALUE",
+    help="Keep the rows with this value. Repeat it for more columns, or for several values of a"
+    " column. Tuples are written as JSON: 'layer_label=[\"conv1\", 1]'.",
+)
+
+
+@click.group(
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_example(
+        'pfa rdms stimuli --pattern "{obj}/{obj}_{color}.png" --entry color --group obj',
+        "    --model alexnet:random --out stack.parquet",
+        "pfa meta stack.parquet --entry layer --out layers.parquet",
+        "pfa mds layers.parquet --where obj=cup --where activation_type=unit_level",
+        "    --out layers_of_cup.png",
+    ),
+)
+@click.version_option(__version__, prog_name="pfa")
+def main() -> None:
+    """Go from a folder of images to RDMs of networks, RDMs of RDMs, and maps of them.
+
+    `pfa demo` shows it all on real images, and each command has an example in its help.
+    """
+
+
+@main.command(
+    cls=Step,
+    epilog=_example(
+        "pfa demo --out my_demo",
+    ),
+)
+@click.option(
+    "--out",
+    "folder",
+    default="demo_output",
+    show_default=True,
+    metavar="FOLDER",
+    help="Where images, stacks and figures go.",
+)
+@_seed_option("untrained weights and of the training")
+@_quiet_option
+def demo(folder: str, random_state: int, quiet: bool) -> None:
+    """Run the whole pipeline on handwritten digits, in about a minute.
+
+    A small network is trained on digits; its RDMs, those of its untrained twin and of AlexNet are
+    compared layer by layer, and drawn. Nothing is downloaded.
+    """
+    from pytorch_feature_analysis.demo import run_demo
+
+    result = run_demo(
+        folder, report=click.echo, progress=_show_bars(quiet), random_state=random_state
+    )
+    click.echo(f"\n{result.summary()}")
+
+
+@main.command(
+    cls=Step,
+    epilog=_example(
+        "pfa layers resnet18 --csv > layers_of_resnet18.csv",
+    ),
+)
+@click.argument("model")
+@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
+def layers(model: str, as_csv: bool) -> None:
+    """List the layers of a network of torchvision, or of cornet_s.
+
+    MODEL is its name. Weights, as in alexnet:trained, may stand behind it; a network has the same
+    layers with all of them, so they are not loaded.
+    """
+    _, architecture, weights = parse_model(model)
+    # An error for weights that do not exist, as in the other commands.
+    find_weights(architecture, weights, argument="model")
+    table = list_layers(prepare_model(architecture, "random"))
+    if as_csv:
+        click.echo(table.to_csv(index=False), nl=False)
+    else:
+        shown = table.astype(object).where(table.notna(), "-")
+        click.echo(shown.to_string(index=False))
+
+
+@main.command(
+    cls=Step,
+    epilog=_example(
+        'pfa rdms stimuli --pattern "{obj}/{obj}_{color}.png" --entry color --group obj',
+        "    --model alexnet:trained --model alexnet:random --metric corr --out stack.parquet",
+    ),
+)
+@click.argument("folder")
+@click.option(
+    "--pattern",
+    required=True,
+    help="Where images are within the folder, with the design's variables in braces:"
+    " '{obj}/{obj}_{color}.png'.",
+)
+@_list_option(
+    "--entry",
+    "entry_vars",
+    required=True,
+    metavar="VARIABLE",
+    help="What tells the images of an RDM apart. Repeat it, or use commas, for several.",
+)
+@_list_option(
+    "--group",
+    "grouping_vars",
+    metavar="VARIABLE",
+    help="What tells the RDMs apart: one for each of its values.",
+)
+@click.option(
+    "--model",
+    "models_dict",
+    required=True,
+    multiple=True,
+    metavar="[NAME=]NETWORK[:WEIGHTS]",
+    help="A network of torchvision or cornet_s; WEIGHTS is trained (the default), random, the name"
+    " of published weights, a URL or a file. Repeat it for several networks. Their names in the"
+    " stack are alexnet for alexnet:trained, alexnet_random for alexnet:random, or NAME.",
+)
+@_list_option(
+    "--layer",
+    "which_layers",
+    metavar="[NAME=]LAYER",
+    help="A layer (see `pfa layers`), of all networks or of the one called NAME.  [default: all]",
+)
+@_list_option(
+    "--metric",
+    "dissim_metrics",
+    default=["corr"],
+    show_default=True,
+    help="How to compare two patterns: corr, euclidean_distance, cosine, spearman, ...",
+)
+@_list_option(
+    "--activation-type",
+    "activation_types",
+    default=["unit_level", "feature_means"],
+    show_default=True,
+    help="unit_level, feature_means or cls_token.",
+)
+@click.option("--num-perms", type=int, default=0, show_default=True, help="Shuffled copies.")
+@_cores_option()
+@click.option("--batch-size", type=int, default=16, show_default=True, help="Images a pass.")
+@click.option("--device", help="Where the networks run, such as cuda.  [default: cpu]")
+@click.option(
+    "--transform",
+    type=click.Choice(["weights", "whole"]),
+    default="weights",
+    show_default=True,
+    help="Prepare images as the weights ask for, which cuts borders, or cut nothing.",
+)
+@_seed_option("random weights and of shuffles")
+@click.option("--name", "rdm_name", default="default_name", help="Goes into the column df_name.")
+@click.option(
+    "--out",
+    "out_fname",
+    required=True,
+    metavar="FILE",
+    help="The stack, .parquet or .p. What is in it already is not computed again.",
+)
+@_quiet_option
+def rdms(
+    folder: str,
+    pattern: str,
+    entry_vars: list[str],
+    grouping_vars: list[str],
+    models_dict: tuple[str, ...],
+    which_layers: list[str],
+    transform: str,
+    random_state: int,
+    out_fname: str,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Compute the RDMs of a folder of images at the layers of networks."""
+    check_stack_path(out_fname, argument="out_fname")
+    table = read_image_folder(folder, pattern)
+    for argument, names in (("entry_vars", entry_vars), ("grouping_vars", grouping_vars)):
+        for name in names:
+            check_name(name, table.columns[1:], argument=argument, what="variable of `pattern`")
+    image_sets = package_image_sets(table, entry_vars, grouping_vars)
+    described = parse_models(models_dict)
+    models = prepare_models(described, random_state=random_state, transform=transform)
+    stack = get_rdms(
+        image_sets,
+        models,
+        out_fname,
+        which_layers=parse_layers(which_layers, models),
+        random_state=random_state,
+        progress=_show_bars(quiet),
+        **options,
+    )
+    click.echo(what_is_in(stack, out_fname))
+
+
+@main.command(
+    cls=Step,
+    says={"path": "STACK", "columns": "--where"},
+    epilog=_example(
+        "pfa meta stack.parquet --entry model,layer --group obj,activation_type",
+        "    --out layers.parquet",
+    ),
+)
+@click.argument("rdm_df", metavar="STACK")
+@_list_option(
+    "--entry",
+    "entry_variables",
+    required=True,
+    metavar="COLUMN",
+    help="What tells the RDMs apart that are compared. Repeat it, or use commas, for several.",
+)
+@_list_option(
+    "--group",
+    "grouping_variables",
+    metavar="COLUMN",
+    help="What tells groups of RDMs apart, of which each gives one.  [default: all the rest]",
+)
+@_list_option(
+    "--keep", "keep_variables", metavar="COLUMN", help="Further columns to carry, as layer_num."
+)
+@_list_option(
+    "--metric",
+    "dissim_metrics",
+    default=["corr"],
+    show_default=True,
+    help="How to compare two RDMs: corr, spearman, euclidean_distance, ...",
+)
+@_where_option
+@click.option("--num-perms", type=int, default=0, show_default=True, help="Shuffled copies.")
+@_cores_option()
+@_seed_option("shuffles")
+@click.option("--name", "df_name", default="meta_rdm", help="Goes into the column df_name.")
+@click.option(
+    "--out", "out_fname", required=True, metavar="FILE", help="The result, .parquet or .p."
+)
+@_quiet_option
+def meta(
+    rdm_df: str,
+    entry_variables: list[str],
+    grouping_variables: list[str],
+    where: tuple[str, ...],
+    out_fname: str,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Compare the RDMs of a stack: a stack of RDMs one order higher."""
+    check_stack_path(out_fname, argument="out_fname")
+    stack = get_meta_rdms(
+        read_where(rdm_df, where),
+        out_fname,
+        entry_variables,
+        grouping_variables=grouping_variables or "rest",
+        progress=_show_bars(quiet),
+        **options,
+    )
+    click.echo(what_is_in(stack, out_fname))
+
+
+@main.command(
+    cls=Step,
+    says={"path": "STACK", "columns": "--where", "cond_pics": "--pictures"},
+    epilog=_example(
+        "pfa mds layers.parquet --where obj=cup --where activation_type=unit_level",
+        "    --lines model --out layers_of_cup.png",
+        "pfa mds stack.parquet --where obj=cup --where model=alexnet --where layer=conv1",
+        "    --where activation_type=unit_level --pictures stimuli",
+        '    --pattern "{obj}/{obj}_{color}.png" --out colors_of_cup.png',
+    ),
+)
+@click.argument("rdm_df", metavar="STACK")
+@_where_option
+@click.option("--pictures", "folder", metavar="FOLDER", help="Draw images of this folder.")
+@click.option(
+    "--pattern",
+    help="Where the pictures are within it, with the entries' variables in braces:"
+    " '{obj}/{obj}_{color}.png'.",
+)
+@click.option(
+    "--labels/--no-labels",
+    default=None,
+    help="Write each entry's key.  [default: where there are no pictures]",
+)
+@click.option(
+    "--lines",
+    metavar="VARIABLE",
+    help="Join the entries that have the same value of this variable, such as model.",
+)
+@click.option(
+    "--dims", type=click.IntRange(2, 3), default=2, show_default=True, help="Dimensions."
+)
+@click.option(
+    "--method",
+    type=click.Choice(["metric", "classical"]),
+    default="metric",
+    show_default=True,
+    help="Least stress, or Torgerson's scaling.",
+)
+@click.option("--title", "fig_title", help="Title of the figure.")
+@_seed_option("the starts of the embedding")
+@click.option(
+    "--out",
+    "save_opts",
+    required=True,
+    metavar="FILE",
+    help="The figure; its suffix chooses the format.",
+)
+def mds(
+    rdm_df: str,
+    where: tuple[str, ...],
+    folder: str | None,
+    pattern: str | None,
+    labels: bool | None,
+    lines: str | None,
+    save_opts: str,
+    **options: Any,
+) -> None:
+    """Draw the entries of one RDM of a stack as a map on which near means alike."""
+    if (folder is None) != (pattern is None):
+        raise click.UsageError(
+            "--pictures and --pattern go together: a folder, and what is in it."
+        )
+    row = only_row(check_rdm_stack(read_where(rdm_df, where)))
+    pictures = None
+    if folder is not None:
+        pictures = find_pictures(read_image_folder(folder, str(pattern)), row)
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    stress = rdm_mds(
+        row,
+        cond_labels=pictures is None if labels is None else labels,
+        cond_pics=pictures,
+        show=False,
+        save_opts=save_opts,
+        **(join_by(row, lines) if lines is not None else {}),
+        **options,
+    )
+    click.echo(f"{save_opts}: {len(row['entry_keys'])} entries, stress {stress:.4g}")
