@@ -132,8 +132,11 @@ def _in_words(values: Sequence[Any]) -> str:
 
 
 def only_row(stack: pd.DataFrame) -> pd.Series:
+    """Return the row of a stack of one, or raise and say what its rows differ in."""
     if len(stack) == 1:
         return stack.iloc[0]
+    if stack.empty:
+        raise ValueError("`rdm_df` has no rows, so there is nothing to draw.")
     differing = [
         f"{name} ({_in_words(values)})"
         for name, values in _distinct(stack).items()
@@ -156,6 +159,7 @@ def _distinct(stack: pd.DataFrame) -> dict[str, list[Any]]:
 
 
 def what_is_in(stack: pd.DataFrame, path: str) -> str:
+    """Say in a line how many RDMs there are, and how many values the columns have."""
     several = [
         f"{name} {len(values)}" for name, values in _distinct(stack).items() if len(values) > 1
     ]
@@ -201,21 +205,33 @@ def find_pictures(table: pd.DataFrame, row: pd.Series) -> dict[Any, str]:
     return pictures
 
 
+def label_entries(row: pd.Series, joined_by: str | None) -> dict[Any, str]:
+    """Return the key of each entry in words, without the variable that colours stand for."""
+    labels = {}
+    for key, label in zip(row["entry_keys"], row["entry_labels"], strict=True):
+        shown = [part for name, part in label.items() if name != joined_by]
+        labels[key] = ", ".join(map(str, shown or key))
+    return labels
+
+
 def join_by(row: pd.Series, variable: str) -> dict[str, Any]:
-    """Lines and colours for entries with the same value of an entry variable."""
+    """Return lines and colours, as `rdm_mds` takes them, for each value of an entry variable."""
     import matplotlib as mpl
 
-    labels = dict(zip(row["entry_keys"], row["entry_labels"], strict=True))
-    variables = list(dict.fromkeys(name for label in labels.values() for name in label))
+    values = {
+        key: label.get(variable)
+        for key, label in zip(row["entry_keys"], row["entry_labels"], strict=True)
+    }
+    variables = list(dict.fromkeys(name for label in row["entry_labels"] for name in label))
     check_name(variable, variables, argument="lines", what="variable of the entries")
-    paths: dict[Any, list[Any]] = {}
-    for key, label in labels.items():
-        paths.setdefault(label.get(variable), []).append(key)
     palette = mpl.colormaps["tab10"]
-    colours = {value: palette(i % palette.N) for i, value in enumerate(paths)}
+    colours = {
+        value: palette(i % palette.N) for i, value in enumerate(dict.fromkeys(values.values()))
+    }
     return {
         "line_trajectories": [
-            (keys, {"c": colours[value], "label": str(value)}) for value, keys in paths.items()
+            ([key for key in values if values[key] == value], {"c": colour, "label": str(value)})
+            for value, colour in colours.items()
         ],
-        "cond_colors": {key: colours[label.get(variable)] for key, label in labels.items()},
+        "cond_colors": {key: colours[value] for key, value in values.items()},
     }

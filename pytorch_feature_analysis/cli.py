@@ -7,7 +7,6 @@ be shown with the option that the user typed.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -16,6 +15,7 @@ from pytorch_feature_analysis._checks import check_name
 from pytorch_feature_analysis._cli_arguments import (
     find_pictures,
     join_by,
+    label_entries,
     only_row,
     parse_layers,
     parse_model,
@@ -24,6 +24,14 @@ from pytorch_feature_analysis._cli_arguments import (
     what_is_in,
 )
 from pytorch_feature_analysis._cli_messages import Group, Step
+from pytorch_feature_analysis._cli_options import (
+    example,
+    list_option,
+    num_cores_option,
+    quiet_option,
+    seed_option,
+    where_option,
+)
 from pytorch_feature_analysis._version import __version__
 from pytorch_feature_analysis.activations import list_layers
 from pytorch_feature_analysis.architectures import find_weights
@@ -37,58 +45,15 @@ from pytorch_feature_analysis.rdms import get_rdms
 from pytorch_feature_analysis.stack_files import check_stack_path
 
 
-def _example(*lines: str) -> str:
-    """Lines of a shell, to be shown as they are."""
-    shown = [
-        f"  {line}" + (" \\" if following.startswith(" ") else "")
-        for line, following in zip(lines, [*lines[1:], ""], strict=True)
-    ]
-    # click keeps the lines of a paragraph that begins with this sign.
-    return "\b\n" + "\n".join(["Example:", *shown])
-
-
 def _show_bars(quiet: bool) -> bool:
     return not quiet and sys.stderr.isatty()
 
 
-def _split(_ctx: click.Context, _parameter: click.Parameter, values: Sequence[str]) -> list[str]:
-    return [part.strip() for value in values for part in value.split(",") if part.strip()]
-
-
-def _list_option(*names: str, **kwargs: Any) -> Callable[[Any], Any]:
-    """Return an option that may be repeated, or hold several values between commas."""
-    return click.option(*names, multiple=True, callback=_split, **kwargs)
-
-
-def _seed_option(what: str) -> Callable[[Any], Any]:
-    return click.option(
-        "--seed",
-        "random_state",
-        type=click.IntRange(min=0),
-        default=0,
-        show_default=True,
-        help=f"Seed of {what}.",
-    )
-
-
-def _cores_option() -> Callable[[Any], Any]:
-    return click.option("--num-cores", type=int, help="Worker processes.  [default: 1]")
-
-
-_quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress bars.")
-_where_option = click.option(
-    "--where",
-    multiple=True,
-    metavar="COLUMN=VALUE",
-    help="Keep the rows with this value. Repeat it for more columns, or for several values of a"
-    " column. Tuples are written as JSON: 'layer_label=[\"conv1\", 1]'.",
-)
-
-
 @click.group(
+    "pfa",
     cls=Group,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=_example(
+    epilog=example(
         'pfa rdms stimuli --pattern "{obj}/{obj}_{color}.png" --entry color --group obj',
         "    --model alexnet:random --out stack.parquet",
         "pfa meta stack.parquet --entry layer --out layers.parquet",
@@ -106,7 +71,7 @@ def main() -> None:
 
 @main.command(
     cls=Step,
-    epilog=_example(
+    epilog=example(
         "pfa demo --out my_demo",
     ),
 )
@@ -118,8 +83,8 @@ def main() -> None:
     metavar="FOLDER",
     help="Where images, stacks and figures go.",
 )
-@_seed_option("untrained weights and of the training")
-@_quiet_option
+@seed_option("untrained weights and of the training")
+@quiet_option
 def demo(folder: str, random_state: int, quiet: bool) -> None:
     """Run the whole pipeline on handwritten digits, in about a minute.
 
@@ -136,7 +101,7 @@ def demo(folder: str, random_state: int, quiet: bool) -> None:
 
 @main.command(
     cls=Step,
-    epilog=_example(
+    epilog=example(
         "pfa layers resnet18 --csv > layers_of_resnet18.csv",
     ),
 )
@@ -161,7 +126,8 @@ def layers(model: str, as_csv: bool) -> None:
 
 @main.command(
     cls=Step,
-    epilog=_example(
+    says={"image_list": "FOLDER", "image_sets": "--group"},
+    epilog=example(
         'pfa rdms stimuli --pattern "{obj}/{obj}_{color}.png" --entry color --group obj',
         "    --model alexnet:trained --model alexnet:random --metric corr --out stack.parquet",
     ),
@@ -173,14 +139,14 @@ def layers(model: str, as_csv: bool) -> None:
     help="Where images are within the folder, with the design's variables in braces:"
     " '{obj}/{obj}_{color}.png'.",
 )
-@_list_option(
+@list_option(
     "--entry",
     "entry_vars",
     required=True,
     metavar="VARIABLE",
     help="What tells the images of an RDM apart. Repeat it, or use commas, for several.",
 )
-@_list_option(
+@list_option(
     "--group",
     "grouping_vars",
     metavar="VARIABLE",
@@ -196,20 +162,20 @@ def layers(model: str, as_csv: bool) -> None:
     " of published weights, a URL or a file. Repeat it for several networks. Their names in the"
     " stack are alexnet for alexnet:trained, alexnet_random for alexnet:random, or NAME.",
 )
-@_list_option(
+@list_option(
     "--layer",
     "which_layers",
     metavar="[NAME=]LAYER",
     help="A layer (see `pfa layers`), of all networks or of the one called NAME.  [default: all]",
 )
-@_list_option(
+@list_option(
     "--metric",
     "dissim_metrics",
     default=["corr"],
     show_default=True,
     help="How to compare two patterns: corr, euclidean_distance, cosine, spearman, ...",
 )
-@_list_option(
+@list_option(
     "--activation-type",
     "activation_types",
     default=["unit_level", "feature_means"],
@@ -217,7 +183,7 @@ def layers(model: str, as_csv: bool) -> None:
     help="unit_level, feature_means or cls_token.",
 )
 @click.option("--num-perms", type=int, default=0, show_default=True, help="Shuffled copies.")
-@_cores_option()
+@num_cores_option
 @click.option("--batch-size", type=int, default=16, show_default=True, help="Images a pass.")
 @click.option("--device", help="Where the networks run, such as cuda.  [default: cpu]")
 @click.option(
@@ -227,7 +193,7 @@ def layers(model: str, as_csv: bool) -> None:
     show_default=True,
     help="Prepare images as the weights ask for, which cuts borders, or cut nothing.",
 )
-@_seed_option("random weights and of shuffles")
+@seed_option("random weights and of shuffles")
 @click.option("--name", "rdm_name", default="default_name", help="Goes into the column df_name.")
 @click.option(
     "--out",
@@ -236,7 +202,7 @@ def layers(model: str, as_csv: bool) -> None:
     metavar="FILE",
     help="The stack, .parquet or .p. What is in it already is not computed again.",
 )
-@_quiet_option
+@quiet_option
 def rdms(
     folder: str,
     pattern: str,
@@ -244,6 +210,7 @@ def rdms(
     grouping_vars: list[str],
     models_dict: tuple[str, ...],
     which_layers: list[str],
+    device: str | None,
     transform: str,
     random_state: int,
     out_fname: str,
@@ -258,12 +225,15 @@ def rdms(
             check_name(name, table.columns[1:], argument=argument, what="variable of `pattern`")
     image_sets = package_image_sets(table, entry_vars, grouping_vars)
     described = parse_models(models_dict)
-    models = prepare_models(described, random_state=random_state, transform=transform)
+    models = prepare_models(
+        described, random_state=random_state, transform=transform, device=device
+    )
     stack = get_rdms(
         image_sets,
         models,
         out_fname,
         which_layers=parse_layers(which_layers, models),
+        device=device,
         random_state=random_state,
         progress=_show_bars(quiet),
         **options,
@@ -274,44 +244,44 @@ def rdms(
 @main.command(
     cls=Step,
     says={"path": "STACK", "columns": "--where"},
-    epilog=_example(
+    epilog=example(
         "pfa meta stack.parquet --entry model,layer --group obj,activation_type",
         "    --out layers.parquet",
     ),
 )
 @click.argument("rdm_df", metavar="STACK")
-@_list_option(
+@list_option(
     "--entry",
     "entry_variables",
     required=True,
     metavar="COLUMN",
     help="What tells the RDMs apart that are compared. Repeat it, or use commas, for several.",
 )
-@_list_option(
+@list_option(
     "--group",
     "grouping_variables",
     metavar="COLUMN",
     help="What tells groups of RDMs apart, of which each gives one.  [default: all the rest]",
 )
-@_list_option(
+@list_option(
     "--keep", "keep_variables", metavar="COLUMN", help="Further columns to carry, as layer_num."
 )
-@_list_option(
+@list_option(
     "--metric",
     "dissim_metrics",
     default=["corr"],
     show_default=True,
     help="How to compare two RDMs: corr, spearman, euclidean_distance, ...",
 )
-@_where_option
+@where_option
 @click.option("--num-perms", type=int, default=0, show_default=True, help="Shuffled copies.")
-@_cores_option()
-@_seed_option("shuffles")
+@num_cores_option
+@seed_option("shuffles")
 @click.option("--name", "df_name", default="meta_rdm", help="Goes into the column df_name.")
 @click.option(
     "--out", "out_fname", required=True, metavar="FILE", help="The result, .parquet or .p."
 )
-@_quiet_option
+@quiet_option
 def meta(
     rdm_df: str,
     entry_variables: list[str],
@@ -337,7 +307,7 @@ def meta(
 @main.command(
     cls=Step,
     says={"path": "STACK", "columns": "--where", "cond_pics": "--pictures"},
-    epilog=_example(
+    epilog=example(
         "pfa mds layers.parquet --where obj=cup --where activation_type=unit_level",
         "    --lines model --out layers_of_cup.png",
         "pfa mds stack.parquet --where obj=cup --where model=alexnet --where layer=conv1",
@@ -346,7 +316,7 @@ def meta(
     ),
 )
 @click.argument("rdm_df", metavar="STACK")
-@_where_option
+@where_option
 @click.option("--pictures", "folder", metavar="FOLDER", help="Draw images of this folder.")
 @click.option(
     "--pattern",
@@ -374,7 +344,7 @@ def meta(
     help="Least stress, or Torgerson's scaling.",
 )
 @click.option("--title", "fig_title", help="Title of the figure.")
-@_seed_option("the starts of the embedding")
+@seed_option("the starts of the embedding")
 @click.option(
     "--out",
     "save_opts",
@@ -392,7 +362,7 @@ def mds(
     save_opts: str,
     **options: Any,
 ) -> None:
-    """Draw the entries of one RDM of a stack as a map on which near means alike."""
+    """Draw the entries of one RDM as a map on which near means alike."""
     if (folder is None) != (pattern is None):
         raise click.UsageError(
             "--pictures and --pattern go together: a folder, and what is in it."
@@ -404,9 +374,10 @@ def mds(
     import matplotlib as mpl
 
     mpl.use("Agg")
+    show_labels = pictures is None if labels is None else labels
     stress = rdm_mds(
         row,
-        cond_labels=pictures is None if labels is None else labels,
+        cond_labels=label_entries(row, lines) if show_labels else None,
         cond_pics=pictures,
         show=False,
         save_opts=save_opts,

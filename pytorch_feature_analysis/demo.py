@@ -94,7 +94,7 @@ class DemoResult:
                 f"Mean 1 - r of two images (alexnet has {self.alexnet_weights} weights):",
                 table.to_string(index=False),
                 "",
-                f"Mean correlation of the sheets in how alike the layers are: {agreed}",
+                f"Correlation of the sheets in how alike layers are: {agreed}",
                 "",
                 f"In {self.folder}:",
                 *(f"  {what:<{width}}  {path.name}" for what, path in self.files.items()),

@@ -44,7 +44,7 @@ LEVELS = {
     "5e": ["__init__"],
     "6a": ["demo_digits", "demo_figures"],
     "6b": ["demo"],
-    "7a": ["_cli_arguments", "_cli_messages"],
+    "7a": ["_cli_arguments", "_cli_messages", "_cli_options"],
     "7b": ["cli"],
     "7c": ["__main__"],
 }

@@ -172,6 +172,13 @@ def test_the_stress_is_on_the_plot_and_in_the_log(caplog):
     assert note_of(drawn(corners())) == ["stress 0"]
 
 
+def test_a_blank_label_is_none():
+    row = many(4)
+    keys = row.loc[0, "entry_keys"]
+    ax = drawn(row, cond_labels={key: "first" if key == keys[0] else " " for key in keys})
+    assert labels_of(ax) == ["first"]
+
+
 def test_nothing_is_printed(capsys):
     pfa.rdm_mds(corners(), show=False)
     assert capsys.readouterr().out == ""

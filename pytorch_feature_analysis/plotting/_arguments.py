@@ -98,7 +98,8 @@ def check_labels(cond_labels: Any, keys: Sequence[tuple[Hashable, ...]]) -> dict
     if cond_labels is True:
         return {key: ", ".join(map(str, key)) for key in keys}
     labels = by_entry(cond_labels, keys, argument="cond_labels")
-    return {key: str(label) for key, label in labels.items()}
+    # A blank label is a way to name an entry that gets none; it takes no room.
+    return {key: str(label) for key, label in labels.items() if str(label).strip()}
 
 
 def check_trajectories(

@@ -1,0 +1,50 @@
+"""Options that several commands have, and how their examples are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+
+def example(*lines: str) -> str:
+    """Lines of a shell, to be shown as they are."""
+    shown = [
+        f"  {line}" + (" \\" if following.startswith(" ") else "")
+        for line, following in zip(lines, [*lines[1:], ""], strict=True)
+    ]
+    # click keeps the lines of a paragraph that begins with this sign.
+    return "\b\n" + "\n".join(["Example:", *shown])
+
+
+def _split(_ctx: click.Context, _parameter: click.Parameter, values: Sequence[str]) -> list[str]:
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def list_option(*names: str, **kwargs: Any) -> Callable[[Any], Any]:
+    """Return an option that may be repeated, or hold several values between commas."""
+    return click.option(*names, multiple=True, callback=_split, **kwargs)
+
+
+def seed_option(what: str) -> Callable[[Any], Any]:
+    """Return the option --seed, which says what it is the seed of."""
+    return click.option(
+        "--seed",
+        "random_state",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help=f"Seed of {what}.",
+    )
+
+
+num_cores_option = click.option("--num-cores", type=int, help="Worker processes.  [default: 1]")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress bars.")
+where_option = click.option(
+    "--where",
+    multiple=True,
+    metavar="COLUMN=VALUE",
+    help="Keep the rows with this value. Repeat it for more columns, or for several values of a"
+    " column. Tuples are written as JSON: 'layer_label=[\"conv1\", 1]'.",
+)
