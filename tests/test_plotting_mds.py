@@ -176,7 +176,7 @@ def test_a_blank_label_is_none():
     row = many(4)
     keys = row.loc[0, "entry_keys"]
     ax = drawn(row, cond_labels={key: "first" if key == keys[0] else " " for key in keys})
-    assert labels_of(ax) == ["first"]
+    assert list(labels_of(ax)) == ["first"]
 
 
 def test_nothing_is_printed(capsys):
