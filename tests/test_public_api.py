@@ -173,9 +173,9 @@ def states():
     }
 
 loaded, before = lazy(), states()
-print("(", end="")
+print("printed:", end="")
 IMPORT
-print(")")
+print()
 print("loaded:", *sorted(lazy() - loaded))
 after = states()
 import matplotlib
@@ -188,20 +188,20 @@ print("changed:", *(key for key, value in after.items() if value != before.get(k
 
 
 def in_a_fresh_process(statement):
-    """What is printed or warned, which libraries are loaded, and what is changed by a statement."""
+    """What a statement prints (warnings too), which slow libraries it loads, what it changes."""
     done = subprocess.run(
-        [sys.executable, "-c", FRESH_PROCESS.replace("IMPORT", statement)],
+        [sys.executable, "-u", "-c", FRESH_PROCESS.replace("IMPORT", statement)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=True,
     )
-    return done.stdout.splitlines()
+    return done.stdout[done.stdout.index("printed:") :].splitlines()
 
 
 def test_importing_prints_nothing_loads_no_slow_library_and_changes_no_state():
     lines = in_a_fresh_process("import pytorch_feature_analysis")
-    assert lines == ["()", "loaded:", "changed:"]
+    assert lines == ["printed:", "loaded:", "changed:"]
 
 
 def test_the_check_of_importing_can_fail():
@@ -213,6 +213,6 @@ def test_the_check_of_importing_can_fail():
         "warnings.simplefilter('ignore')",
     ]
     printed, loaded, changed = in_a_fresh_process("; ".join(statements))
-    assert printed == "(Welcome!)"
+    assert printed == "printed:Welcome!"
     assert {"click", "click.testing", "matplotlib"} < set(loaded.split())
     assert changed == "changed: torch seed warnings style"

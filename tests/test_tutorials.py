@@ -1,23 +1,147 @@
-"""Every tutorial runs from its first line to its last, in a folder of its own."""
+"""Every tutorial runs as it stands, in a folder of its own, and what its text says is so."""
 
+import re
 import runpy
 from pathlib import Path
 
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
-TUTORIALS = sorted((Path(__file__).parent.parent / "tutorials").glob("[0-9][0-9]_*.py"))
+import pytorch_feature_analysis as pfa
+
+pytestmark = pytest.mark.slow
+
+TUTORIALS = sorted((Path(__file__).parents[1] / "tutorials").glob("*.py"))
+CELL = re.compile(r"^# %%.*$", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Run a tutorial, once; its folder and the names that it defined."""
+    done = {}
+
+    def run_once(path):
+        if path not in done:
+            folder = tmp_path_factory.mktemp(path.stem)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(folder)
+                done[path] = folder, runpy.run_path(str(path))
+        return done[path]
+
+    return run_once
+
+
+@pytest.fixture(scope="module")
+def first(run):
+    (path,) = (path for path in TUTORIALS if path.name.startswith("01_"))
+    return run(path)
 
 
 def test_there_are_tutorials():
-    assert TUTORIALS
+    assert "01_from_images_to_meta_rdms" in [path.stem for path in TUTORIALS]
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
-def test_a_tutorial_runs_as_it_stands(path, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    before = path.read_bytes()
-    runpy.run_path(str(path), run_name="__main__")
-    assert path.read_bytes() == before
-    figures = list(tmp_path.rglob("*.png"))
+def test_it_is_a_notebook_in_percent_format(path):
+    source = path.read_text(encoding="utf-8")
+    assert source.startswith("# %% [markdown]\n# # ")
+    cells = re.split(r"^(# %%.*)\n", source, flags=re.MULTILINE)[1:]
+    for head, body in zip(cells[::2], cells[1::2], strict=True):
+        assert head in ("# %%", "# %% [markdown]")
+        assert body.strip()
+        if head.endswith("[markdown]"):
+            assert all(line.startswith("#") for line in body.strip().splitlines())
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_it_runs_and_its_figures_are_whole(path, run):
+    assert mpl.get_backend().lower() == "agg"
+    folder, _ = run(path)
+    figures = list(folder.glob("*.png"))
     assert figures
-    assert all(figure.stat().st_size for figure in figures)
+    for figure in figures:
+        with Image.open(figure) as image:
+            pixels = np.asarray(image.convert("RGB"), float)
+        assert pixels.std() > 5
+        # What is cut off reaches the edge; here it is paper.
+        for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+            assert (edge == 255).all(), figure.name
+
+
+def test_the_first_one_has_rdms_of_three_orders(first):
+    folder, names = first
+    # 4 objects x (22 layers of AlexNet + 11 of ResNet-18) x 2 metrics x 2 activation types.
+    assert len(names["rdm_df"]) == 4 * (22 + 11) * 2 * 2 == 528
+    assert len(names["object_df"]) == (22 + 11) * 2 * 2
+    assert len(names["layer_df"]) == 4 * 2 * 2
+    assert len(names["third_df"]) == 2 * 2
+    shapes = {name: names[name]["matrix"].iloc[0].shape for name in ("rdm_df", "object_df")}
+    assert shapes == {"rdm_df": (12, 12), "object_df": (4, 4)}
+    assert names["layer_df"]["matrix"][0].shape == (33, 33)
+    assert names["third_df"]["entry_keys_sub_sub"][0][0] == ("blue", "small")
+    assert len(pfa.read_rdms(folder / "third_order.parquet")) == 4
+
+
+def test_the_first_one_draws_each_object_in_all_colors_and_views(first):
+    folder, names = first
+    assert len(names["images"]) == 4 * 4 * 3
+    inked = {}
+    for row in names["images"].itertuples():
+        with Image.open(folder / row.path) as image:
+            ink = np.asarray(image.convert("L")) < 250
+        assert image.size == (224, 224)
+        edges = np.concatenate([*ink[[0, -1]], *ink[:, [0, -1]].T])
+        assert not edges.any(), f"{row.path} is cut off"
+        inked[row.obj, row.color, row.view] = ink
+    for obj in names["objects"]:
+        upright, small = inked[obj, "red", "upright"], inked[obj, "red", "small"]
+        assert 0.02 < small.mean() < 0.5 * upright.mean()
+        # Another color has the same shape.
+        assert (inked[obj, "blue", "upright"] == upright).mean() > 0.99
+    shapes = np.array([inked[obj, "red", "upright"].ravel() for obj in names["objects"]])
+    # A box would be drawn for a sign that the font lacks, and they would all be the same.
+    assert np.corrcoef(shapes).max(initial=-1, where=~np.eye(4, dtype=bool)) < 0.8
+
+
+def test_the_first_one_tells_of_color_and_view_what_is_so(first):
+    _, names = first
+    unlike = {
+        title: [
+            names["mean_dissimilarity"](row, same=same, different=different)
+            for same, different in (("view", "color"), ("color", "view"))
+        ]
+        for title, row in names["panels"].items()
+    }
+    (image, units, means) = unlike.values()
+    assert image[1] > image[0]
+    assert units[1] > units[0]
+    assert means[1] < means[0]
+    row = list(names["panels"].values())[2]
+    near = pd.DataFrame(row["matrix"].item(), *[list(row["entry_keys"].item())] * 2)
+    large = [key for key in near.index if key[1] != "small"]
+    near = near.loc[large, large].where(~np.eye(len(large), dtype=bool))
+    for color in names["colors"]:
+        assert near.loc[[(color, "upright")]].iloc[0].idxmin() == (color, "tilted")
+
+
+def test_the_first_one_takes_the_four_that_differ_most(first):
+    _, names = first
+    matrix = names["panels"]["AlexNet conv5, unit by unit"]["matrix"].item()
+    indices = list(names["indices"])
+    assert len(set(indices)) == 4
+    np.testing.assert_array_equal(names["sub_rdm"], matrix[np.ix_(indices, indices)])
+    rng = np.random.default_rng(0)
+    chance = [
+        pfa.get_upper_triang(matrix[np.ix_(s, s)]).mean()
+        for s in rng.permuted(np.tile(np.arange(12), (200, 1)), axis=1)[:, :4]
+    ]
+    assert pfa.get_upper_triang(names["sub_rdm"]).mean() > np.quantile(chance, 0.95)
+
+
+def test_the_first_one_finds_that_objects_agree_on_the_layers(first):
+    _, names = first
+    agreement = [1 - pfa.get_upper_triang(matrix).mean() for matrix in names["third_df"]["matrix"]]
+    assert min(agreement) > 0.8

@@ -1,243 +1,243 @@
 # %% [markdown]
 # # From images to meta-RDMs
 #
-# Which colours and views of an object does a network hold apart? Is that the same for another
-# object, at another layer, in another network? A *representational dissimilarity matrix* (RDM)
-# answers the first question, a meta-RDM (an RDM whose entries are RDMs) the others.
+# Which images does a network take to be alike, and do its layers agree on that? A representational
+# dissimilarity matrix (RDM) answers the first question for one layer. Comparing the RDMs of
+# layers answers the second, and that comparison is an RDM again: of layers instead of images. It
+# can be filtered, drawn and compared like the first.
 #
-# The stimuli are pictograms that are drawn here: six objects, each in four colours and three
-# views. AlexNet has random weights, so that nothing is downloaded; with `'trained'` in place of
-# `'random'` the same lines use the trained network.
+# This tutorial draws its own images and downloads nothing: the networks have random weights, and
+# what we see is what their architecture does before it has learnt anything. It takes about half a
+# minute, and writes into the folder that it runs in.
 
 # %%
-import os
 from pathlib import Path
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
 import pytorch_feature_analysis as pfa
 
-folder = Path("tutorial_01")
-# Where there is no screen, figures are still written.
-show = "DISPLAY" in os.environ and mpl.get_backend().lower() != "agg"
-
 # %% [markdown]
-# ## Stimuli
-# Any folder will do whose file names say what is in the pictures. Here they are
-# `anchor/anchor_red_left.png` and so on.
+# ## 1. Images
+#
+# Four objects, as pictograms of a font that comes with matplotlib, in four colors and three
+# views. Each image says in its name what it shows.
 
 # %%
-OBJECTS = {
-    "anchor": "\N{ANCHOR}",
-    "knight": "\N{BLACK CHESS KNIGHT}",
-    "phone": "\N{BLACK TELEPHONE}",
-    "plane": "\N{AIRPLANE}",
-    "scissors": "\N{BLACK SCISSORS}",
-    "umbrella": "\N{UMBRELLA}",
-}
-COLORS = {"red": "#d1352b", "green": "#3a9a45", "blue": "#2f6fbb", "violet": "#8a4fa3"}
-VIEWS = {"left": 30, "upright": 0, "right": -30}
+objects = {"umbrella": "☂", "phone": "☎", "knight": "♞", "anchor": "⚓"}
+colors = {"red": "#d62728", "green": "#2ca02c", "blue": "#1f77b4", "purple": "#9467bd"}
+views = {"upright": (160, 0), "tilted": (160, 35), "small": (90, 0)}  # size, degrees
+font_file = Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
 
-font_file = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-font = ImageFont.truetype(font_file, 150)
-for obj, symbol in OBJECTS.items():
-    (folder / "images" / obj).mkdir(parents=True, exist_ok=True)
-    for color, code in COLORS.items():
-        upright = Image.new("RGBA", (224, 224), (255, 255, 255, 0))
-        ImageDraw.Draw(upright).text((112, 112), symbol, font=font, fill=code, anchor="mm")
-        for view, angle in VIEWS.items():
-            drawn = upright.rotate(angle, Image.Resampling.BICUBIC)
-            drawn.save(folder / "images" / obj / f"{obj}_{color}_{view}.png")
+for obj, sign in objects.items():
+    for color, rgb in colors.items():
+        for view, (size, degrees) in views.items():
+            image = Image.new("RGB", (224, 224), "white")
+            font = ImageFont.truetype(str(font_file), size)
+            ImageDraw.Draw(image).text((112, 112), sign, fill=rgb, font=font, anchor="mm")
+            image = image.rotate(degrees, Image.Resampling.BICUBIC, fillcolor="white")
+            file = Path("stimuli", obj, f"{obj}_{color}_{view}.png")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            image.save(file)
 
 # %% [markdown]
-# `read_image_folder` makes a table of the files. `package_image_sets` turns it into image sets:
-# one RDM will be made for each object, and its entries are the colours and views.
+# `read_image_folder` reads the design off the file names. What tells the images of one RDM apart
+# are *entry* variables, here color and view; what makes different RDMs are *grouping* variables,
+# here the object. So there are four image sets of twelve images, and in each the same twelve
+# entries.
 
 # %%
-table = pfa.read_image_folder(folder / "images", "{obj}/{obj}_{color}_{view}.png")
-image_sets = pfa.package_image_sets(table, ["color", "view"], ["obj"])
-print(table.head(3))
-print(f"{len(image_sets)} image sets; entries of the first: {list(image_sets[0][1])[:3]} ...")
+images = pfa.read_image_folder("stimuli", "{obj}/{obj}_{color}_{view}.png")
+image_sets = pfa.package_image_sets(images, entry_vars=["color", "view"], grouping_vars=["obj"])
+print(images.head(3).to_string())
+print(len(image_sets), "image sets, the first of", image_sets[0][0])
 
 # %% [markdown]
-# ## Networks
-# Two AlexNets that differ in their seed alone. Each model is the torch module itself, and carries
-# its preprocessing. `'whole'` cuts nothing off the border.
+# ## 2. Networks
+#
+# Two architectures, both with random weights. With a network connection, write `"trained"` in
+# place of `"random"`, or give a file of your own. `transform="whole"` shows the networks the whole
+# image; the default is the preprocessing that the weights were trained with, which cuts borders.
 
 # %%
-models = {
-    **pfa.prepare_models({"alexnet": ("alexnet", "random")}, transform="whole"),
-    **pfa.prepare_models({"other_seed": ("alexnet", "random")}, transform="whole", random_state=1),
-}
-layers = pfa.fetch_layers(models["alexnet"])
-print(list(layers.items())[:3])
-print(pfa.index_nested(models["alexnet"]._modules, layers["fc2", 19]))
+models = pfa.prepare_models(
+    {"alexnet": ("alexnet", "random"), "resnet18": ("resnet18", "random")}, transform="whole"
+)
 
 # %% [markdown]
-# ## First order: RDMs of images
-# One pass per image serves all layers, both activation types (`unit_level`: every unit;
-# `feature_means`: the mean of each channel over space) and both metrics. The result is a plain
-# frame with one RDM a row. Run it again: nothing is computed twice.
+# Layers are called by type and number, and every layer has an address inside the network. Where
+# blocks of layers are wanted rather than single ones, their module paths will do: we take
+# ResNet-18 block by block.
+
+# %%
+address = pfa.fetch_layers(models["alexnet"])[("fc2", 19)]
+print(address, "is", pfa.index_nested(models["alexnet"]._modules, address))
+
+blocks = [f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1)]
+which_layers = {"resnet18": ["original_rgb", "conv1", *blocks, "fc1"]}
+
+# %% [markdown]
+# ## 3. First order: images
+#
+# One call passes each image once through each network and computes the RDMs of all layers. AlexNet
+# is not named in `which_layers`, so all its layers are taken, and the image itself. Activation
+# types: every unit for itself, or the mean of each feature map.
 
 # %%
 rdm_df = pfa.get_rdms(
     image_sets,
     models,
-    folder / "rdms.parquet",
-    "color_and_view",
+    "rdms.parquet",
+    "colors_and_views",
+    which_layers=which_layers,
     dissim_metrics=["corr", "euclidean_distance"],
     progress=False,
 )
-print(rdm_df.shape)
-print(rdm_df[["model", "layer", "activation_type", "dissim_metric", "obj"]].head(4))
+print(len(rdm_df), "RDMs; columns:", ", ".join(rdm_df.columns))
 
 # %% [markdown]
-# A filter is a list of conditions. What `conv1` put out is what is in its row, although the ReLU
-# behind it works in place:
+# A stack of RDMs is an ordinary data frame, one RDM a row. Filter it down to one row, and draw
+# that: near means alike. In the image it is the view that tells umbrellas apart, since a pixel
+# knows little of color when the shape moves. In the last convolution of AlexNet that is so, too,
+# unit by unit. The means of its maps forget where things are: the large umbrellas now go together
+# by color, tilted or not.
+
 
 # %%
-conditions = [
-    ("model", "alexnet"),
-    ("obj", "umbrella"),
-    ("dissim_metric", "corr"),
-    ("activation_type", "unit_level"),
-]
-conv1 = pfa.df_filter(rdm_df, [*conditions, ("layer", "conv1")])
-relu1 = pfa.df_filter(rdm_df, [*conditions, ("layer", "relu1")])
-assert not np.allclose(conv1["matrix"].item(), relu1["matrix"].item())
+def choose(model, layer, activation_type, obj="umbrella"):
+    conditions = [("model", model), ("layer", layer), ("activation_type", activation_type)]
+    return pfa.df_filter(rdm_df, [*conditions, ("obj", obj), ("dissim_metric", "corr")])
+
+
+# An image set is (labels, {entry key: path}, entry types, combinations).
+umbrellas = next(paths for labels, paths, *_ in image_sets if labels["obj"] == "umbrella")
+panels = {
+    "the image, pixel by pixel": choose("alexnet", "original_rgb", "unit_level"),
+    "AlexNet conv5, unit by unit": choose("alexnet", "conv5", "unit_level"),
+    "AlexNet conv5, means of maps": choose("alexnet", "conv5", "feature_means"),
+}
+figure, axes = plt.subplots(1, 3, figsize=(12, 4.4), layout="constrained")
+for ax, (title, row) in zip(axes, panels.items(), strict=True):
+    pfa.rdm_mds(row, cond_pics=umbrellas, pic_size=0.15, ax=ax)
+    ax.set_title(title)
+figure.savefig("umbrellas.png", dpi=150)
+
 
 # %% [markdown]
-# Multidimensional scaling shows an RDM with its pictures. Similar pictures lie close together.
+# The same in numbers: how unlike are two images of one view in two colors, and two of one color in
+# two views?
+
 
 # %%
-pictures = image_sets[list(OBJECTS).index("umbrella")][1]
-figure, axes = plt.subplots(1, 2, figsize=(10, 5.4), layout="constrained")
-for ax, layer in zip(axes, ("conv1", "fc3"), strict=True):
-    row = pfa.df_filter(rdm_df, [*conditions, ("layer", layer)])
-    stress = pfa.rdm_mds(row, cond_pics=pictures, pic_size=0.16, ax=ax, show=False)
-    ax.set_title(f"umbrellas at {layer}")
-figure.savefig(folder / "umbrellas.png")
+def mean_dissimilarity(row, same, different):
+    keys = [dict(zip(("color", "view"), key, strict=True)) for key in row["entry_keys"].item()]
+    return np.mean(
+        [
+            row["matrix"].item()[i, j]
+            for i, a in enumerate(keys)
+            for j, b in enumerate(keys)
+            if a[same] == b[same] and a[different] != b[different]
+        ]
+    )
+
+
+for title, row in panels.items():
+    other_color = mean_dissimilarity(row, same="view", different="color")
+    other_view = mean_dissimilarity(row, same="color", different="view")
+    print(f"{title:<30} other color {other_color:.4f}  other view {other_view:.4f}")
 
 # %% [markdown]
-# ## Second order: RDMs of RDMs
-# Now each entry is an RDM: how alike are the objects, in how their colours and views are held
-# apart? There is one such matrix for each layer, activation type and metric.
+# To go on with a few images that differ most from each other, take them from the RDM:
 
 # %%
-by_object = pfa.get_meta_rdms(
+row = panels["AlexNet conv5, unit by unit"]
+sub_rdm, indices = pfa.get_extreme_dissims_total(row["matrix"].item(), 4)
+print("most different:", [row["entry_keys"].item()[i] for i in indices])
+
+# %% [markdown]
+# ## 4. Second order: objects, and layers
+#
+# Do the umbrellas relate to each other as the phones do? Now the *objects* are the entries, and
+# each layer makes an RDM of four by four: 1 - r of two objects' RDMs.
+
+# %%
+object_df = pfa.get_meta_rdms(
     rdm_df,
-    folder / "by_object.parquet",
-    dissim_metrics=["corr"],
+    "objects.parquet",
     entry_variables=["obj"],
     grouping_variables=["model", "layer", "activation_type", "dissim_metric"],
-    df_name="by_object",
+    df_name="objects",
+    progress=False,
 )
-print(by_object.shape)
-fc3 = pfa.df_filter(
-    by_object,
+row = pfa.df_filter(
+    object_df,
     [
+        ("layer", "conv1"),
         ("model", "alexnet"),
-        ("layer", "fc3"),
         ("activation_type", "unit_level"),
         ("dissim_metric_sub", "corr"),
     ],
 )
-print(fc3["entry_keys"].item())
-print(fc3["matrix"].item().round(2))
+print([key[0] for key in row["entry_keys"].item()])
+print(row["matrix"].item().round(3))
 
 # %% [markdown]
-# By construction its cells are correlations of the upper triangles below it:
+# And with the *layers of both networks* as entries: one path from the image to the output for each
+# network. A picture can stand for any entry; here, an umbrella for the image.
 
 # %%
-below = pfa.df_filter(
+layer_df = pfa.get_meta_rdms(
     rdm_df,
-    [
-        ("model", "alexnet"),
-        ("layer", "fc3"),
-        ("activation_type", "unit_level"),
-        ("dissim_metric", "corr"),
-    ],
-)
-triangles = [pfa.get_upper_triang(matrix) for matrix in below["matrix"]]
-assert np.allclose(fc3["matrix"].item(), 1 - np.corrcoef(triangles), atol=1e-12)
-
-# %% [markdown]
-# With layers as entries too, the path of each network through its layers can be drawn. The two
-# seeds go much the same way through the convolutions, and part after them:
-
-# %%
-by_layer = pfa.get_meta_rdms(
-    rdm_df,
-    folder / "by_layer.parquet",
-    dissim_metrics=["corr"],
+    "layers.parquet",
     entry_variables=["model", "layer"],
     grouping_variables=["obj", "activation_type", "dissim_metric"],
-    df_name="by_layer",
+    df_name="layers",
+    progress=False,
 )
-umbrella = pfa.df_filter(
-    by_layer,
-    [
-        ("obj", "umbrella"),
-        ("activation_type", "unit_level"),
-        ("dissim_metric_sub", "corr"),
-    ],
+row = pfa.df_filter(
+    layer_df,
+    [("obj", "umbrella"), ("activation_type", "unit_level"), ("dissim_metric_sub", "corr")],
 )
-keys = umbrella["entry_keys"].item()
-colors = {"alexnet": "#c1272d", "other_seed": "#2f6fbb"}
-named = ("original_rgb", "conv1", "conv3", "conv5", "fc1", "fc3")
+keys = row["entry_keys"].item()
+paths = {model: [key for key in keys if key[0] == model] for model in models}
+tones = {"alexnet": "tab:orange", "resnet18": "tab:blue"}
 pfa.rdm_mds(
-    umbrella,
-    cond_colors={key: colors[key[0]] for key in keys},
-    cond_labels={key: key[1] for key in keys if key[0] == "alexnet" and key[1] in named},
-    line_trajectories=[
-        (
-            [key for key in keys if key[0] == model],
-            {"linewidth": 1.5, "c": color, "label": model},
-        )
-        for model, color in colors.items()
-    ],
-    fig_title="Layers of two AlexNets with random weights",
-    save_opts=folder / "layers.png",
-    show=False,
+    row,
+    cond_colors={key: tones[key[0]] for key in keys},
+    cond_labels={key: key[1] for key in keys if key[1].startswith(("conv", "fc", "layer"))},
+    cond_pics={("alexnet", "original_rgb"): umbrellas["red", "upright"]},
+    line_trajectories=[(paths[model], {"c": tones[model], "label": model}) for model in models],
+    fig_title="Layers, by what they make of twelve umbrellas",
+    plot_style=None,
+    save_opts="layers.png",
 )
 
 # %% [markdown]
-# ## Third order
-# Do the objects agree on how the layers relate? Every level below is kept in columns that end in
-# `_sub`.
+# ## 5. Third order: do the objects agree on the layers?
+#
+# The same function once more. Its entries are now the four RDMs of layers that the four objects
+# gave. The columns of the levels below gain `_sub` in their names, so nothing is lost.
 
 # %%
-third = pfa.get_meta_rdms(
-    by_layer,
-    folder / "third.parquet",
-    dissim_metrics=["corr"],
+third_df = pfa.get_meta_rdms(
+    layer_df,
+    "third_order.parquet",
     entry_variables=["obj"],
     grouping_variables=["activation_type", "dissim_metric", "dissim_metric_sub"],
-    df_name="agreement_of_objects",
+    df_name="objects_by_layers",
+    progress=False,
 )
-print(third[["activation_type", "dissim_metric", "dissim_metric_sub", "dissim_metric_sub_sub"]])
-agreement = 1 - pfa.get_upper_triang(third["matrix"].iloc[0])
-print(f"objects agree with r = {agreement.min():.2f} to {agreement.max():.2f}")
+for row in third_df.itertuples():
+    agreement = 1 - pfa.get_upper_triang(row.matrix).mean()
+    print(f"{row.activation_type:<14} {row.dissim_metric_sub_sub:<19} {agreement:.2f}")
 
 # %% [markdown]
-# ## Which objects differ most?
-# For the next experiment, take the three objects whose colours and views are represented most
-# differently.
+# Everything is in files. `read_rdms` reads the whole stack or a part of it; and since nothing has
+# changed, a repeated `get_rdms` with the same file would compute nothing again.
 
 # %%
-sub_rdm, inds = pfa.get_extreme_dissims_total(fc3["matrix"].item(), 3)
-print([fc3["entry_keys"].item()[i][0] for i in inds])
-print(sub_rdm.round(2))
-
-# %% [markdown]
-# ## What a number was made from
-# The file knows, for every row, the weights, the images, the preprocessing and the settings.
-
-# %%
-origin = pfa.read_rdms(folder / "rdms.parquet", where=[("layer", "conv1")], provenance=True)
-print(origin[["model_hash", "preprocessing", "batch_size", "versions"]].iloc[0].to_string())
-if show:
-    plt.show()
+conv1 = pfa.read_rdms("rdms.parquet", where=[("layer", "conv1"), ("obj", "phone")])
+print(conv1[["model", "layer", "dissim_metric", "activation_type"]].to_string())
