@@ -217,6 +217,17 @@ def get_model_activations_for_image(
     dict of tuple to ndarray
         Per layer label, ``('conv1', 1)``, what the layer put out for the image (channels, height,
         width), or (n_units,) for a vector; ``('original_rgb', 0)`` is the preprocessed image.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> from torch import nn
+    >>> import pytorch_feature_analysis as pfa
+    >>> net = nn.Sequential(nn.AvgPool2d(112), nn.Flatten())
+    >>> model = pfa.prepare_models({"net": (net, pfa.standard_transform)})["net"]
+    >>> activations = pfa.get_model_activations_for_image(Image.new("RGB", (224, 224)), model)
+    >>> {label: values.shape for label, values in activations.items()}
+    {('original_rgb', 0): (3, 224, 224), ('avgpool1', 1): (3, 2, 2), ('flatten1', 2): (12,)}
     """
     preprocessing = preprocessing_of(model)
     example = to_input(fname, preprocessing, str(fname))

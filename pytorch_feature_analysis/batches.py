@@ -59,11 +59,14 @@ def read_batches(
                 ):
                     pending.append(pool.submit(load, ahead))
                 tensor = pending.popleft().result()
-                if tensors and (len(tensors) == batch_size or tensors[-1].shape != tensor.shape):
+                if tensors and tensors[-1].shape != tensor.shape:
                     yield as_batch(positions, tensors)
                     positions, tensors = [], []
                 positions.append(position)
                 tensors.append(tensor)
+                if len(tensors) == batch_size:
+                    yield as_batch(positions, tensors)
+                    positions, tensors = [], []
             if tensors:
                 yield as_batch(positions, tensors)
         finally:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -123,9 +125,21 @@ def train_on_digits(
     order = torch.Generator().manual_seed(child_seed(random_state, "training"))
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
     network.train()
-    for _ in range(n_epochs):
-        for batch in torch.randperm(len(images), generator=order).split(64):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(network(images[batch]), targets[batch]).backward()
-            optimizer.step()
+    with _one_thread():
+        for _ in range(n_epochs):
+            for batch in torch.randperm(len(images), generator=order).split(64):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(network(images[batch]), targets[batch]).backward()
+                optimizer.step()
     return network.eval()
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch work alone: on small batches, threads wait for each other more than they work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -249,20 +249,25 @@ def _classical(known: np.ndarray, dims: int, num_starts: int, root: int) -> np.n
 
 
 def _metric(known: np.ndarray, dims: int, num_starts: int, root: int) -> np.ndarray:
+    # Comes with scikit-learn; imported where it is used, as that is.
+    from threadpoolctl import threadpool_limits
+
     classical = _classical(known, dims, num_starts, root)
     best, best_stress = classical, np.inf
-    for k in range(num_starts):
-        start = classical
-        if k > 0:
-            noise = child_generator(root, "mds start", k).normal(size=classical.shape)
-            start = classical + np.std(classical) * noise
-        points = _smacof(known, _descended(known, start))
-        stress = _raw_stress(points, known)
-        if stress < best_stress:
-            best, best_stress = points, stress
-        # No other start could do better than an exact fit but for rounding.
-        if best_stress < _EXACT:
-            break
+    # Thousands of products of small arrays: threads would wait for each other more than they work.
+    with threadpool_limits(1, user_api="blas"):
+        for k in range(num_starts):
+            start = classical
+            if k > 0:
+                noise = child_generator(root, "mds start", k).normal(size=classical.shape)
+                start = classical + np.std(classical) * noise
+            points = _smacof(known, _descended(known, start))
+            stress = _raw_stress(points, known)
+            if stress < best_stress:
+                best, best_stress = points, stress
+            # No other start could do better than an exact fit but for rounding.
+            if best_stress < _EXACT:
+                break
     return best
 
 

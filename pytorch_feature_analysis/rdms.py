@@ -177,7 +177,7 @@ def get_rdms(
     >>> import torch
     >>> from PIL import Image
     >>> import pytorch_feature_analysis as pfa
-    >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.ReLU())
+    >>> net = torch.nn.Sequential(torch.nn.AvgPool2d(56), torch.nn.Flatten())
     >>> models = pfa.prepare_models({"net": (net, pfa.standard_transform)})
     >>> colours = {(name,): Image.new("RGB", (64, 64), name) for name in ("red", "green", "blue")}
     >>> image_sets = [({"shape": "square"}, colours, ("color",), [])]
@@ -186,10 +186,10 @@ def get_rdms(
               layer activation_type   shape
     0  original_rgb      unit_level  square
     1  original_rgb   feature_means  square
-    2         conv1      unit_level  square
-    3         conv1   feature_means  square
-    4         relu1      unit_level  square
-    5         relu1   feature_means  square
+    2      avgpool1      unit_level  square
+    3      avgpool1   feature_means  square
+    4      flatten1      unit_level  square
+    5      flatten1   feature_means  square
     """
     sets = check_image_sets(image_sets, reserved=[*RDM_COLUMNS, *PROVENANCE_COLUMNS])
     models = _check_models(models_dict)

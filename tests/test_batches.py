@@ -71,9 +71,24 @@ def test_images_are_prepared_ahead_in_threads_but_not_without_bound():
     assert 8 <= len(done) <= 4 + 1 + 2 * 4
     assert threading.current_thread().name not in threads
     reading.close()
+
+
+def test_images_that_are_no_longer_wanted_are_given_up():
+    done = []
+
+    def transform(image):
+        if image.getpixel((0, 0))[0] >= 4:
+            time.sleep(0.02)
+        done.append(1)
+        return functional.to_tensor(image)
+
+    reading = read_batches([picture(i) for i in range(50)], transform, 4)
+    next(reading)
+    reading.close()
+    assert len(done) < 4 + 4
     ended = len(done)
-    time.sleep(0.05)
-    assert len(done) == ended  # what was ahead is given up
+    time.sleep(0.1)
+    assert len(done) == ended
 
 
 @pytest.mark.parametrize("position", [0, 5, 9])

@@ -131,11 +131,13 @@ def test_the_untrained_network_is_the_trained_one_before_its_training():
     weights = [network[0].weight.detach().clone() for network in (one, same, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+    threads = torch.get_num_threads()
     rng = np.random.default_rng(0)
     digits, classes = rng.uniform(0, 16, (8, 8, 8)), np.arange(8)
     for network in (one, same):
         assert train_on_digits(network, digits, classes, n_epochs=1) is network
         assert not network.training
+    assert torch.get_num_threads() == threads
     assert torch.equal(one[0].weight, same[0].weight)
     assert not torch.equal(one[0].weight, weights[0])
 

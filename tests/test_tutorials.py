@@ -60,7 +60,7 @@ def test_it_is_a_notebook_in_percent_format(path):
 def test_it_runs_and_its_figures_are_whole(path, run):
     assert mpl.get_backend().lower() == "agg"
     folder, _ = run(path)
-    figures = list(folder.glob("*.png"))
+    figures = list(folder.glob("*/*.png"))
     assert figures
     for figure in figures:
         with Image.open(figure) as image:
@@ -82,7 +82,7 @@ def test_the_first_one_has_rdms_of_three_orders(first):
     assert shapes == {"rdm_df": (12, 12), "object_df": (4, 4)}
     assert names["layer_df"]["matrix"][0].shape == (33, 33)
     assert names["third_df"]["entry_keys_sub_sub"][0][0] == ("blue", "small")
-    assert len(pfa.read_rdms(folder / "third_order.parquet")) == 4
+    assert len(pfa.read_rdms(folder / "tutorial_01" / "third_order.parquet")) == 4
 
 
 def test_the_first_one_draws_each_object_in_all_colors_and_views(first):

@@ -8,7 +8,7 @@
 #
 # This tutorial draws its own images and downloads nothing: the networks have random weights, and
 # what we see is what their architecture does before it has learnt anything. It takes about half a
-# minute, and writes into the folder that it runs in.
+# minute, and writes into a folder `tutorial_01`.
 
 # %%
 from pathlib import Path
@@ -19,6 +19,8 @@ from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
 import pytorch_feature_analysis as pfa
+
+folder = Path("tutorial_01")
 
 # %% [markdown]
 # ## 1. Images
@@ -39,7 +41,7 @@ for obj, sign in objects.items():
             font = ImageFont.truetype(str(font_file), size)
             ImageDraw.Draw(image).text((112, 112), sign, fill=rgb, font=font, anchor="mm")
             image = image.rotate(degrees, Image.Resampling.BICUBIC, fillcolor="white")
-            file = Path("stimuli", obj, f"{obj}_{color}_{view}.png")
+            file = Path(folder, "stimuli", obj, f"{obj}_{color}_{view}.png")
             file.parent.mkdir(parents=True, exist_ok=True)
             image.save(file)
 
@@ -50,7 +52,7 @@ for obj, sign in objects.items():
 # entries.
 
 # %%
-images = pfa.read_image_folder("stimuli", "{obj}/{obj}_{color}_{view}.png")
+images = pfa.read_image_folder(folder / "stimuli", "{obj}/{obj}_{color}_{view}.png")
 image_sets = pfa.package_image_sets(images, entry_vars=["color", "view"], grouping_vars=["obj"])
 print(images.head(3).to_string())
 print(len(image_sets), "image sets, the first of", image_sets[0][0])
@@ -90,7 +92,7 @@ which_layers = {"resnet18": ["original_rgb", "conv1", *blocks, "fc1"]}
 rdm_df = pfa.get_rdms(
     image_sets,
     models,
-    "rdms.parquet",
+    folder / "rdms.parquet",
     "colors_and_views",
     which_layers=which_layers,
     dissim_metrics=["corr", "euclidean_distance"],
@@ -123,7 +125,7 @@ figure, axes = plt.subplots(1, 3, figsize=(12, 4.4), layout="constrained")
 for ax, (title, row) in zip(axes, panels.items(), strict=True):
     pfa.rdm_mds(row, cond_pics=umbrellas, pic_size=0.15, ax=ax)
     ax.set_title(title)
-figure.savefig("umbrellas.png", dpi=150)
+figure.savefig(folder / "umbrellas.png", dpi=150)
 
 
 # %% [markdown]
@@ -166,7 +168,7 @@ print("most different:", [row["entry_keys"].item()[i] for i in indices])
 # %%
 object_df = pfa.get_meta_rdms(
     rdm_df,
-    "objects.parquet",
+    folder / "objects.parquet",
     entry_variables=["obj"],
     grouping_variables=["model", "layer", "activation_type", "dissim_metric"],
     df_name="objects",
@@ -191,7 +193,7 @@ print(row["matrix"].item().round(3))
 # %%
 layer_df = pfa.get_meta_rdms(
     rdm_df,
-    "layers.parquet",
+    folder / "layers.parquet",
     entry_variables=["model", "layer"],
     grouping_variables=["obj", "activation_type", "dissim_metric"],
     df_name="layers",
@@ -212,7 +214,7 @@ pfa.rdm_mds(
     line_trajectories=[(paths[model], {"c": tones[model], "label": model}) for model in models],
     fig_title="Layers, by what they make of twelve umbrellas",
     plot_style=None,
-    save_opts="layers.png",
+    save_opts=folder / "layers.png",
 )
 
 # %% [markdown]
@@ -224,7 +226,7 @@ pfa.rdm_mds(
 # %%
 third_df = pfa.get_meta_rdms(
     layer_df,
-    "third_order.parquet",
+    folder / "third_order.parquet",
     entry_variables=["obj"],
     grouping_variables=["activation_type", "dissim_metric", "dissim_metric_sub"],
     df_name="objects_by_layers",
@@ -235,9 +237,12 @@ for row in third_df.itertuples():
     print(f"{row.activation_type:<14} {row.dissim_metric_sub_sub:<19} {agreement:.2f}")
 
 # %% [markdown]
-# Everything is in files. `read_rdms` reads the whole stack or a part of it; and since nothing has
-# changed, a repeated `get_rdms` with the same file would compute nothing again.
+# Everything is in files. `read_rdms` reads a whole stack or a part of it, and says what each row
+# was made from. Since nothing of that has changed, the same call of `get_rdms` would now take its
+# rows from the file and compute nothing.
 
 # %%
-conv1 = pfa.read_rdms("rdms.parquet", where=[("layer", "conv1"), ("obj", "phone")])
-print(conv1[["model", "layer", "dissim_metric", "activation_type"]].to_string())
+conv1 = pfa.read_rdms(
+    folder / "rdms.parquet", where=[("layer", "conv1"), ("obj", "phone")], provenance=True
+)
+print(conv1[["model", "activation_type", "dissim_metric", "preprocessing"]].to_string(index=False))
