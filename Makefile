@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 # Two processes of one thread each finish the tests sooner than one process of two threads.
-PYTEST_ARGS ?= -n 2
+PYTEST_ARGS ?= -n 2 --dist loadscope
 BENCHMARKS := $(sort $(wildcard benchmarks/[!_]*.py))
 SERIES := 'import sys; print("%d.%d" % sys.version_info[:2])'
 

@@ -206,12 +206,19 @@ def find_pictures(table: pd.DataFrame, row: pd.Series) -> dict[Any, str]:
 
 
 def label_entries(row: pd.Series, joined_by: str | None) -> dict[Any, str]:
-    """Return the key of each entry in words, without the variable that colours stand for."""
-    labels = {}
-    for key, label in zip(row["entry_keys"], row["entry_labels"], strict=True):
-        shown = [part for name, part in label.items() if name != joined_by]
-        labels[key] = ", ".join(map(str, shown or key))
-    return labels
+    """Return the key of each entry in words.
+
+    What all entries share tells nothing, nor does the variable that colours stand for.
+    """
+    values: dict[str, set[Any]] = {}
+    for label in row["entry_labels"]:
+        for name, value in label.items():
+            values.setdefault(name, set()).add(value)
+    shown = [name for name, found in values.items() if len(found) > 1 and name != joined_by]
+    return {
+        key: ", ".join(str(label[name]) for name in shown or label if name in label)
+        for key, label in zip(row["entry_keys"], row["entry_labels"], strict=True)
+    }
 
 
 def join_by(row: pd.Series, variable: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from pytorch_feature_analysis.batches import (
 from pytorch_feature_analysis.layers import ORIGINAL_RGB, fetch_layers, layer_table, resolve_layers
 from pytorch_feature_analysis.layouts import Layout
 from pytorch_feature_analysis.stream import (
+    InputRefusedError,
     Survey,
     Target,
     as_float,
@@ -287,7 +288,7 @@ def list_layers(
     example = _example_input(model, input_shape)
     try:
         seen = survey(model, example, device=device)
-    except ValueError as error:
+    except InputRefusedError as error:
         raise ValueError(f"{error}. Give `input_shape`, such as (1, 28, 28).") from error
     rows = []
     for info in layer_table(model):

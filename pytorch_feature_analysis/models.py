@@ -132,7 +132,7 @@ def prepare_models(
     if not models_dict:
         raise ValueError(f"`models_dict` is empty; give at least one model, as {_VALUES}.")
     root = check_random_state(random_state)
-    where = _check_device(device)
+    where = check_device(device)
     _check_transform(transform)
     plans = []
     for name, value in models_dict.items():
@@ -191,7 +191,7 @@ def prepare_model(
     mean 0.485 0.456 0.406, std 0.229 0.224 0.225
     """
     root = check_random_state(random_state)
-    where = _check_device(device)
+    where = check_device(device)
     _check_transform(transform)
     if isinstance(which_model, nn.Module):
         if not (isinstance(weights_opt, str) and weights_opt == "trained"):
@@ -366,7 +366,7 @@ def _check_transform(transform: Any) -> None:
         )
 
 
-def _check_device(device: str | torch.device | None) -> torch.device | None:
+def check_device(device: str | torch.device | None) -> torch.device | None:
     if device is None:
         return None
     try:

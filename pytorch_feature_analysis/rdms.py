@@ -27,6 +27,7 @@ from pytorch_feature_analysis.activations import DEFAULT_BATCH_SIZE
 from pytorch_feature_analysis.dissimilarity import check_metrics
 from pytorch_feature_analysis.fingerprints import fingerprint
 from pytorch_feature_analysis.image_sets import ImageSet, check_image_sets
+from pytorch_feature_analysis.models import check_device
 from pytorch_feature_analysis.rdm_jobs import ImagePool, Job, JobResult, run_job
 from pytorch_feature_analysis.rdm_plan import (
     ModelPlan,
@@ -202,6 +203,7 @@ def get_rdms(
     if num_threads is not None:
         num_threads = check_count(num_threads, argument="num_threads")
     num_cores = check_num_cores(num_cores)
+    device = check_device(device)
     root = check_random_state(random_state)
     path = None if out_fname is None else check_stack_path(out_fname, argument="out_fname")
     level = logging.WARNING if verbose else logging.INFO
@@ -285,6 +287,8 @@ def get_rdms(
     finally:
         # Whatever ended the run, the models that are done are kept.
         if path is not None and fresh:
+            place = {row.key: i for i, row in enumerate(rows)}
+            fresh.sort(key=lambda made: place[made["row_key"]])
             add_rows(path, stored, _as_frame(fresh, sets))
     if undefined:
         _warn_of_undefined(undefined)
@@ -403,11 +407,14 @@ def _as_frame(rows: list[dict[str, Any]], sets: Sequence[ImageSet]) -> pd.DataFr
 
 
 def _undefined_in_words(job: Job, result: JobResult) -> list[str]:
-    return [
-        f"{', '.join(map(str, keys))} of {job.sets[index].name} at layer '{layer}' of model"
-        f" '{job.model_name}' ({kind})"
-        for (index, layer, kind, _), keys in sorted(result.undefined.items(), key=repr)
-    ]
+    places = []
+    for (index, layer, kind, _), keys in sorted(result.undefined.items(), key=repr):
+        more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+        places.append(
+            f"{', '.join(map(str, keys[:3]))}{more} of {job.sets[index].name} at layer '{layer}'"
+            f" of model '{job.model_name}' ({kind})"
+        )
+    return places
 
 
 def _warn_of_undefined(places: list[str]) -> None:

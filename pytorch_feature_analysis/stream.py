@@ -153,6 +153,10 @@ def _hooked(
             handle.remove()
 
 
+class InputRefusedError(ValueError):
+    """A network that fails on the first image."""
+
+
 @dataclass(frozen=True)
 class LayerSurvey:
     """What a pass showed of one call of a module."""
@@ -194,20 +198,20 @@ def survey(
 
     Raises
     ------
-    ValueError
+    InputRefusedError
         The model does not take such an image.
     """
     watched = list(dict.fromkeys([*(info.path for info in layer_table(model)), *paths]))
-    try:
-        with _as_it_came(model, device) as place:
+    with _as_it_came(model, device) as place:
+        try:
             of_two = _outputs_of_a_pass(model, place(example), watched, 2)
             of_three = _outputs_of_a_pass(model, place(example), watched, 3)
-    except Exception as error:
-        owner = f"model '{model_name}'" if model_name else type(model).__name__
-        raise ValueError(
-            f"{owner} fails on an input of shape {tuple(example.shape)}:"
-            f" {type(error).__name__}: {error}"
-        ) from error
+        except Exception as error:
+            owner = f"model '{model_name}'" if model_name else type(model).__name__
+            raise InputRefusedError(
+                f"{owner} fails on an input of shape {tuple(example.shape)}:"
+                f" {type(error).__name__}: {error}"
+            ) from error
 
     n_calls: dict[str, int] = {}
     refused: dict[tuple[str, int], str] = {}
@@ -221,8 +225,9 @@ def survey(
         else:
             shape, _ = output
             found[path, call] = (axis, shape[:axis] + shape[axis + 1 :])
+    n_calls_of_three = dict(of_three.keys())  # of a path's calls the last stays
     for path, count in n_calls.items():
-        if (path, count + 1) in of_three:
+        if n_calls_of_three.get(path) != count:
             for call in range(1, count + 1):
                 found.pop((path, call), None)
                 refused[path, call] = "the number of its calls follows that of the images"

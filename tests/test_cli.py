@@ -298,6 +298,14 @@ def test_lines_join_the_entries_of_one_value_in_one_colour(row):
     # The colour says which network it is, so the label need not.
     assert label_entries(row, "model")["vgg11", "fc1"] == "fc1"
     assert label_entries(row, None)["vgg11", "fc1"] == "vgg11, fc1"
+    # Nor need it where there is one network.
+    one = {name: row[name][2:] for name in ("entry_keys", "entry_labels")}
+    assert label_entries(pd.Series(one), None) == {
+        ("vgg11", "conv1"): "conv1",
+        ("vgg11", "fc1"): "fc1",
+    }
+    alone = {name: row[name][3:] for name in ("entry_keys", "entry_labels")}
+    assert label_entries(pd.Series(alone), "model") == {("vgg11", "fc1"): "vgg11, fc1"}
     with pytest.raises(ValueError, match=r"names 'modell'.*Did you mean 'model'"):
         join_by(row, "modell")
 

@@ -627,3 +627,19 @@ def test_verbose_logs_what_is_done(images, caplog):
     pfa.get_rdms([image_set(images)], prepared(), verbose=True, progress=False)
     assert "8 rows" in caplog.text
     assert "model 'net' took" in caplog.text
+
+
+def test_a_new_file_has_the_rows_in_the_order_in_which_they_are_returned(tmp_path):
+    sets = [image_set(pictures(tmp_path, 3, seed=seed), set=str(seed)) for seed in (0, 1)]
+    models = {**prepared(), **prepared(1, "second")}
+    out = tmp_path / "rdms.parquet"
+    returned = pfa.get_rdms(sets, models, out, progress=False)
+    assert returned["model"].iloc[[0, 8]].tolist() == ["net", "second"]
+    assert_stacks_equal(pfa.read_rdms(out), returned)
+
+
+def test_a_device_that_does_not_exist_is_refused_before_any_pass(images):
+    models = prepared()
+    with pytest.raises(ValueError, match="device"):
+        pfa.get_rdms([image_set(images)], models, device="gpu", progress=False)
+    assert models["net"].passes == []

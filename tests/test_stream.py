@@ -518,6 +518,21 @@ def test_a_loop_over_the_images_is_refused():
     assert not seen.outputs
 
 
+def test_a_module_that_only_some_numbers_of_images_reach_is_refused():
+    class Picky(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.relu = nn.Conv2d(3, 4, 3), nn.ReLU()
+
+        def forward(self, x):
+            x = self.conv(x)
+            return self.relu(x) if len(x) == 2 else x
+
+    seen = survey(Picky(), IMAGES[0])
+    assert list(seen.outputs) == [("conv", 1)]
+    assert seen.refused == {("relu", 1): "the number of its calls follows that of the images"}
+
+
 class Dynamic(nn.Module):
     """Its path depends on what it sees."""
 
@@ -662,8 +677,12 @@ def test_outputs_become_floats_without_loss(dtype, expected):
 
 def test_several_devices_and_one_device_do_not_go_together():
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3, device="meta"))
-    with pytest.raises(ValueError, match=r"lies on several devices \(cpu, meta\); leave it out"):
-        stream_outputs(model, [], [], lambda *_: None, device="cpu")
+    for call in (
+        lambda: stream_outputs(model, [], [], lambda *_: None, device="cpu"),
+        lambda: survey(model, torch.zeros(3), device="cpu"),
+    ):
+        with pytest.raises(ValueError, match=r"^`device` is 'cpu', .*\(cpu, meta\); leave it out"):
+            call()
 
 
 def test_a_model_without_parameters_runs_where_the_images_are():
