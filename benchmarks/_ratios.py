@@ -19,11 +19,17 @@ def best_seconds(function: Callable[[], Any], repeats: int = 3) -> float:
     return min(seconds)
 
 
-def state(claim: str, figure: float, bound: float, *, at_most: bool, detail: str) -> None:
-    """Print a claim with its figure, and end the script with 1 where it does not hold."""
-    holds = figure <= bound if at_most else figure >= bound
+def state(
+    claim: str, figure: float, bound: float, *, at_most: bool, detail: str, stop: bool = True
+) -> bool:
+    """Print a claim with its figure, and tell whether it holds.
+
+    Where it does not, the script ends with 1; or goes on, if it is not to stop, to state others.
+    """
+    holds = bool(figure <= bound if at_most else figure >= bound)
     sign = "<=" if at_most else ">="
     verdict = "holds" if holds else "DOES NOT HOLD"
     print(f"{claim}: {figure:.2f} {sign} {bound:g}  {verdict}  ({detail})", flush=True)
-    if not holds:
+    if stop and not holds:
         sys.exit(1)
+    return holds

@@ -10,7 +10,7 @@ Networks
     `prepare_models`, `prepare_model`, `list_layers`, `fetch_layers`, `index_nested`, `capture`,
     `get_model_activations_for_image`
 RDMs of every order
-    `get_rdms`, `get_meta_rdms`, `compute_rdm`, `corr_dissim`, `dissim_defs`
+    `get_rdms`, `plan_rdms`, `get_meta_rdms`, `compute_rdm`, `corr_dissim`, `dissim_defs`
 Stacks and their files
     `read_rdms`, `write_rdms`, `check_rdm_stack`, `subset_rdm_df`, `stack_columns`
 Pictures
@@ -62,7 +62,7 @@ from pytorch_feature_analysis.meta_rdms import get_meta_rdms
 from pytorch_feature_analysis.models import prepare_model, prepare_models
 from pytorch_feature_analysis.plotting.mds import mds_coordinates, my_mds, rdm_mds
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
-from pytorch_feature_analysis.rdms import get_rdms
+from pytorch_feature_analysis.rdms import get_rdms, plan_rdms
 from pytorch_feature_analysis.selection import get_extreme_dissims_total
 from pytorch_feature_analysis.stack_files import read_rdms, write_rdms
 from pytorch_feature_analysis.stack_schema import stack_columns
@@ -103,6 +103,7 @@ __all__ = [
     "parallel_process",
     "pickle_dump",
     "pickle_read",
+    "plan_rdms",
     "prepare_model",
     "prepare_models",
     "preprocess_image",

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-_BAD_INPUT = (ValueError, TypeError, OSError, LookupError)
+_BAD_INPUT = (ValueError, TypeError, OSError, LookupError, ImportError)
 _QUOTED_ARGUMENT = re.compile(r"`(\w+)((?:\[[^`]*\])?)`")
 _DEBUG = "pytorch_feature_analysis.debug"
 
@@ -78,7 +78,8 @@ class Step(OneLineErrors):
                 traceback.print_exc()
             # The text of a KeyError is the repr of its message.
             message = error.args[0] if isinstance(error, KeyError) and error.args else error
-            raise BadInputError(self._translated(str(message))) from error
+            said = " ".join([str(message), *getattr(error, "__notes__", [])])
+            raise BadInputError(self._translated(said)) from error
 
     def _translated(self, message: str) -> str:
         return _QUOTED_ARGUMENT.sub(

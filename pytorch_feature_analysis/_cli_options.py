@@ -39,6 +39,23 @@ def seed_option(what: str) -> Callable[[Any], Any]:
     )
 
 
+class BatchSize(click.ParamType[int | str]):
+    """A number of images, or 'auto'."""
+
+    name = "INTEGER|auto"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        """Return the number, or 'auto'."""
+        if isinstance(value, int) or value == "auto":
+            return value
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number of images nor 'auto'.", param, ctx)
+
+
 num_cores_option = click.option("--num-cores", type=int, help="Worker processes.  [default: 1]")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress bars.")
 where_option = click.option(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import filecmp
 import logging
 import os
 import pickle
+import re
 import secrets
 import shutil
 import tempfile
@@ -14,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from pytorch_feature_analysis._locks import file_lock as file_lock
 from pytorch_feature_analysis._unpickling import (
     ForgedError,
     Pair,
@@ -22,6 +25,10 @@ from pytorch_feature_analysis._unpickling import (
 )
 
 logger = logging.getLogger(__name__)
+
+# What `atomic_write` calls a file that is not whole yet.
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}(\.[^.]*)?")
+_NAME_IS_TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
 
 
 def check_path(path: Any, *, argument: str) -> Path:
@@ -84,29 +91,47 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def leftovers(folder: Path) -> list[Path]:
+    """List the temporary files of `atomic_write` in a folder, which killed writers leave behind.
+
+    A writer that is at work has one too.
+    """
+    return sorted(item for item in folder.iterdir() if _TEMPORARY.fullmatch(item.name))
+
+
 def keep_previous(path: str | os.PathLike[str]) -> Path | None:
-    """Rename the file at `path` to `<stem>.superseded<suffix>`, numbered from the second on.
+    """Rename what is at `path` to `<stem>.superseded<suffix>`, numbered from the second on.
 
     Returns
     -------
     pathlib.Path or None
-        Where the file is kept now; None when there was none.
+        Where the file, or the folder, is kept now; None when there was none.
     """
     path = Path(path).resolve()
     if not path.exists():
         return None
+    is_folder = path.is_dir()
     number = 1
     while True:
         ending = ".superseded" if number == 1 else f".superseded-{number}"
         kept = path.with_name(f"{path.stem}{ending}{path.suffix}")
         # Taking the name and finding it free are one step: two processes never agree on one.
-        with contextlib.suppress(FileExistsError):
-            kept.touch(exist_ok=False)
+        try:
+            if is_folder:
+                path.rename(kept)
+            else:
+                kept.touch(exist_ok=False)
+                path.replace(kept)
             break
+        except OSError as error:
+            if error.errno not in _NAME_IS_TAKEN:
+                raise
         number += 1
-    path.replace(kept)
     logger.warning(
-        "'%s' would have been overwritten; the previous file is kept as '%s'.", path, kept
+        "'%s' would have been overwritten; the previous %s is kept as '%s'.",
+        path,
+        "folder" if is_folder else "file",
+        kept,
     )
     return kept
 

@@ -5,8 +5,10 @@ Stands on the stream (`stream.stream_outputs`); `capture` is the consumer that k
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,6 +37,16 @@ from pytorch_feature_analysis.stream import (
 DEFAULT_BATCH_SIZE = 16
 
 
+class Choice(NamedTuple):
+    """Outputs chosen for a run."""
+
+    targets: list[Target]
+    left_out: list[str]
+    """What was not chosen, by name and with the reason."""
+    n_units: int
+    """Units of all layers of the network together, chosen or not; 0 where no pass was needed."""
+
+
 def choose_targets(
     model: nn.Module,
     example: torch.Tensor,
@@ -43,8 +55,8 @@ def choose_targets(
     calls: str = "last",
     model_name: str = "",
     device: Any = None,
-) -> tuple[list[Target], list[str]]:
-    """Choose the outputs of a run; also returns what was left out, by name and with the reason.
+) -> Choice:
+    """Choose the outputs of a run.
 
     Parameters
     ----------
@@ -65,11 +77,12 @@ def choose_targets(
         which_layers = [ORIGINAL_RGB, *fetch_layers(model)]
     resolved = resolve_layers(model, which_layers, model_name=model_name)
     paths = [request.path for request in resolved if request.path is not None]
-    seen = Survey({}, {}, {}, {})
+    seen = Survey({}, {}, {}, {}, {})
     if paths:
         seen = survey(model, example, paths, model_name=model_name, device=device)
 
     targets: dict[str, Target] = {}
+    owners: dict[tuple[str, int], str] = {}
     uncalled: list[str] = []
     problems: dict[str, str] = {}
     for label, path, asked_call in resolved:
@@ -91,6 +104,10 @@ def choose_targets(
                 problems[name] = seen.refused[path, call]
             else:
                 target = _target(wanted_label, path, call, seen)
+                first = seen.same.get((path, call), (path, call))
+                owner = owners.setdefault(first, name)
+                if owner != name:
+                    target = replace(target, same_as=owner)
                 if targets.setdefault(name, target) != target:
                     raise ValueError(
                         f"`which_layers` names two layers that are called '{name}': the modules"
@@ -107,7 +124,11 @@ def choose_targets(
     if paths and not any(target.call for target in targets.values()):
         raise ValueError(f"no output of {owner} can be captured: {listed}.")
     left_out = [*uncalled, *(f"{name} ({reason})" for name, reason in problems.items())]
-    return list(targets.values()), left_out
+    leaves = {info.path for info in layer_table(model)} if paths else set()
+    n_units = sum(
+        found.layout.n_units for (path, _), found in seen.outputs.items() if path in leaves
+    )
+    return Choice(list(targets.values()), left_out, n_units)
 
 
 def _input_target(example: torch.Tensor) -> Target:
@@ -119,6 +140,41 @@ def _input_target(example: torch.Tensor) -> Target:
 def _target(label: tuple[str, int], path: str, call: int, seen: Survey) -> Target:
     found = seen.outputs[path, call]
     return Target(label, path, call, seen.n_calls[path], found.batch_axis, found.layout)
+
+
+class BatchTimes(NamedTuple):
+    """How long one batch takes, in seconds."""
+
+    total: float
+    reach: dict[str, float]
+    """By layer, from the input to its output."""
+
+
+def time_batch(
+    model: nn.Module,
+    example: torch.Tensor,
+    targets: Sequence[Target],
+    batch_size: int,
+    *,
+    device: Any = None,
+) -> BatchTimes:
+    """Time a pass of copies of one input up to its last target, after one that warms up."""
+    images = example.expand(batch_size, *example.shape)
+    start = 0.0
+    reach: dict[str, float] = {}
+
+    def note(target: Target, _batch: Batch, _output: torch.Tensor) -> None:
+        reach[target.label[0]] = time.perf_counter() - start
+
+    def batches() -> Iterator[Batch]:
+        nonlocal start
+        for _ in range(2):
+            batch = next(tensor_batches(images, batch_size))
+            start = time.perf_counter()
+            yield batch
+
+    stream_outputs(model, batches(), targets, note, device=device)
+    return BatchTimes(time.perf_counter() - start, reach)
 
 
 def capture(
@@ -183,7 +239,7 @@ def capture(
         preprocessing = preprocessing_of(model)
         n_images, example = len(images), to_input(images[0], preprocessing, str(images[0]))
         batches = read_batches(images, preprocessing, batch_size)
-    targets, _ = choose_targets(model, example, which_layers, calls=calls, device=device)
+    targets, *_ = choose_targets(model, example, which_layers, calls=calls, device=device)
     kept: dict[str, np.ndarray] = {}
 
     def keep(target: Target, batch: Batch, output: torch.Tensor) -> None:
@@ -232,7 +288,7 @@ def get_model_activations_for_image(
     """
     preprocessing = preprocessing_of(model)
     example = to_input(fname, preprocessing, str(fname))
-    targets, _ = choose_targets(model, example, None)
+    targets, *_ = choose_targets(model, example, None)
     kept: dict[tuple[str, int], np.ndarray] = {}
 
     def keep(target: Target, _: Batch, output: torch.Tensor) -> None:

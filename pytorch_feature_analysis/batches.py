@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import torch
@@ -25,23 +28,78 @@ class Batch:
     tensor: torch.Tensor
 
 
+class KeptInputs:
+    """Inputs of a network in a nameless temporary file, for further passes over the same images.
+
+    Where the disk is full the rest is not kept, and made anew for each pass.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="pfa-", buffering=0)  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
+        self._turn = Lock()
+        self._places: dict[int, tuple[int, torch.dtype, torch.Size]] = {}
+        self._end = 0
+        self._is_full = False
+
+    def get(self, position: int) -> torch.Tensor | None:
+        """Return the input of one image, if it is kept."""
+        if position not in self._places:
+            return None
+        start, dtype, shape = self._places[position]
+        content = torch.empty(shape, dtype=dtype)
+        view = content.reshape(-1).view(torch.uint8).numpy().data
+        with self._turn:
+            self._file.seek(start)
+            count = self._file.readinto(view)
+        return content if count == view.nbytes else None
+
+    def put(self, position: int, tensor: torch.Tensor) -> None:
+        """Keep the input of one image."""
+        content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        with self._turn:
+            if self._is_full or position in self._places:
+                return
+            try:
+                self._file.seek(self._end)
+                is_whole = self._file.write(content.data) == content.nbytes
+            except OSError:
+                is_whole = False
+            if is_whole:
+                self._places[position] = (self._end, tensor.dtype, tensor.shape)
+                self._end += content.nbytes
+            self._is_full = not is_whole
+
+    def close(self) -> None:
+        """Give back the room on the disk."""
+        self._file.close()
+
+
 def read_batches(
     images: Sequence[Any],
     transform: Callable[[Any], torch.Tensor],
     batch_size: int,
     *,
     names: Sequence[str] | None = None,
+    inputs: KeptInputs | None = None,
 ) -> Iterator[Batch]:
     """Load and transform images in threads ahead of the network, in batches of one shape.
 
     A batch holds consecutive images; where the shape changes a new one begins. Every batch is
     padded to `batch_size` rows (with its last image), because the rounding of a float32 forward
-    pass depends on the batch shape.
+    pass depends on the batch shape. Inputs that are in `inputs` are taken from there, and the
+    others left there.
     """
     names = [str(image) for image in images] if names is None else names
 
     def load(position: int) -> torch.Tensor:
-        return to_input(images[position], transform, names[position])
+        kept = inputs.get(position) if inputs is not None else None
+        if kept is not None:
+            return kept
+        tensor = to_input(images[position], transform, names[position])
+        if inputs is not None:
+            inputs.put(position, tensor)
+        return tensor
 
     def as_batch(positions: list[int], tensors: list[torch.Tensor]) -> Batch:
         padding = [tensors[-1]] * (batch_size - len(tensors))

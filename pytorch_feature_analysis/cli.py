@@ -6,6 +6,7 @@ be shown with the option that the user typed.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any
 
@@ -25,6 +26,7 @@ from pytorch_feature_analysis._cli_arguments import (
 )
 from pytorch_feature_analysis._cli_messages import Group, Step
 from pytorch_feature_analysis._cli_options import (
+    BatchSize,
     example,
     list_option,
     num_cores_option,
@@ -32,6 +34,7 @@ from pytorch_feature_analysis._cli_options import (
     seed_option,
     where_option,
 )
+from pytorch_feature_analysis._parallel import using_scheduler
 from pytorch_feature_analysis._version import __version__
 from pytorch_feature_analysis.activations import list_layers
 from pytorch_feature_analysis.architectures import find_weights
@@ -41,7 +44,7 @@ from pytorch_feature_analysis.meta_rdms import get_meta_rdms
 from pytorch_feature_analysis.models import prepare_model, prepare_models
 from pytorch_feature_analysis.plotting.mds import rdm_mds
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
-from pytorch_feature_analysis.rdms import get_rdms
+from pytorch_feature_analysis.rdms import get_rdms, plan_rdms
 from pytorch_feature_analysis.stack_files import check_stack_path
 
 
@@ -184,7 +187,22 @@ def layers(model: str, as_csv: bool) -> None:
 )
 @click.option("--num-perms", type=int, default=0, show_default=True, help="Shuffled copies.")
 @num_cores_option
-@click.option("--batch-size", type=int, default=16, show_default=True, help="Images a pass.")
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Share the work out among the workers of a Dask scheduler, such as tcp://10.0.0.1:8786.",
+)
+@click.option(
+    "--batch-size",
+    type=BatchSize(),
+    help="Images a pass; auto measures which is fastest.  [default: as suits the network]",
+)
+@click.option(
+    "--memory-budget",
+    metavar="SIZE",
+    help="Room for activations that wait, as 2GB or 512MB.  [default: a quarter of the memory]",
+)
+@click.option("--num-threads", type=int, help="Threads of each worker.  [default: all cores]")
 @click.option("--device", help="Where the networks run, such as cuda.  [default: cpu]")
 @click.option(
     "--transform",
@@ -202,6 +220,11 @@ def layers(model: str, as_csv: bool) -> None:
     metavar="FILE",
     help="The stack, .parquet or .p. What is in it already is not computed again.",
 )
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Say what it would cost in time, memory and passes, and compute nothing.",
+)
 @quiet_option
 def rdms(
     folder: str,
@@ -214,7 +237,10 @@ def rdms(
     transform: str,
     random_state: int,
     out_fname: str,
+    scheduler: str | None,
+    dry_run: bool,
     quiet: bool,
+    rdm_name: str,
     **options: Any,
 ) -> None:
     """Compute the RDMs of a folder of images at the layers of networks."""
@@ -228,16 +254,21 @@ def rdms(
     models = prepare_models(
         described, random_state=random_state, transform=transform, device=device
     )
-    stack = get_rdms(
-        image_sets,
-        models,
-        out_fname,
-        which_layers=parse_layers(which_layers, models),
-        device=device,
-        random_state=random_state,
-        progress=_show_bars(quiet),
-        **options,
-    )
+    options |= {"which_layers": parse_layers(which_layers, models), "device": device}
+    with using_scheduler(scheduler) if scheduler else contextlib.nullcontext():
+        if dry_run:
+            plan = plan_rdms(image_sets, models, **options)
+            click.echo(plan.set_index("model").T.to_string())
+            return
+        stack = get_rdms(
+            image_sets,
+            models,
+            out_fname,
+            rdm_name,
+            random_state=random_state,
+            progress=_show_bars(quiet),
+            **options,
+        )
     click.echo(what_is_in(stack, out_fname))
 
 

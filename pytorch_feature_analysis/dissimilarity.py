@@ -18,12 +18,23 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.distance import pdist, squareform
+from scipy.spatial.distance import cdist, pdist, squareform
 from scipy.stats import rankdata
 
 from pytorch_feature_analysis._checks import check_name
-from pytorch_feature_analysis.gram import PatternGeometry, pattern_geometry
+from pytorch_feature_analysis.gram import (
+    PatternGeometry,
+    Patterns,
+    as_source,
+    pattern_geometry,
+    whole_pattern,
+)
 from pytorch_feature_analysis.matrices import dead_items
+
+# Up to so large a number, single precision holds it and a half.
+_SINGLE_PRECISION_HALVES = 2**23
+# How many elements are ranked together: a table that stays in the processor's caches.
+_RANKED_TOGETHER = 2**17
 
 
 def corr_dissim(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
@@ -83,32 +94,46 @@ class Metric:
     """How a named dissimilarity is computed.
 
     Exactly one of `from_geometry` and `from_rows` is set. Rows are (n, n_units) in float64, not
-    to be changed. `prepare` makes other rows of them, whose geometry is taken.
+    to be changed. `prepare` makes other rows of them, each of its own, whose geometry is taken.
+    `between` compares the rows of two tables (or of one with itself), where these are all that a
+    value depends on; so patterns can be compared of which not all are in memory.
     """
 
     name: str
     from_geometry: Callable[[PatternGeometry], np.ndarray] | None = None
     from_rows: Callable[[np.ndarray], np.ndarray] | None = None
     prepare: Callable[[np.ndarray], np.ndarray] | None = None
+    between: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
 
 def _euclidean(geometry: PatternGeometry) -> np.ndarray:
-    return np.sqrt(geometry.squared_euclidean())
+    squared = geometry.squared_euclidean()
+    return np.sqrt(squared, out=squared)
 
 
 def _unit_squared_euclidean(geometry: PatternGeometry) -> np.ndarray:
-    return 2 * geometry.cosine()
+    dissim = geometry.cosine()
+    dissim *= 2
+    return dissim
 
 
 def _unit_euclidean(geometry: PatternGeometry) -> np.ndarray:
-    return np.sqrt(2 * geometry.cosine())
+    squared = _unit_squared_euclidean(geometry)
+    return np.sqrt(squared, out=squared)
 
 
 def _ranks(rows: np.ndarray) -> np.ndarray:
     """Average ranks within each pattern; NaN throughout for one that holds NaN or inf."""
-    ranks = np.full(rows.shape, np.nan)
-    whole = np.isfinite(rows).all(axis=1)
-    ranks[whole] = rankdata(rows[whole], axis=1)
+    n, n_units = rows.shape
+    # The ranks of ties may have halves.
+    is_exact = n_units <= _SINGLE_PRECISION_HALVES
+    ranks = np.empty((n, n_units), dtype=np.float32 if is_exact else np.float64)
+    # Some patterns at a time, because ranking them takes several times their room.
+    step = max(1, _RANKED_TOGETHER // n_units)
+    for start in range(0, n, step):
+        some, target = rows[start : start + step], ranks[start : start + step]
+        target[...] = rankdata(some, axis=1)
+        target[~np.isfinite(some).all(axis=1)] = np.nan
     return ranks
 
 
@@ -161,32 +186,57 @@ _SCIPY = (
 )
 
 
+# Their variances are those of all patterns together.
+_OF_ALL_PATTERNS = ("mahalanobis", "seuclidean")
+
+
 def _scipy_metric(name: str, *, unit: bool = False) -> Metric:
     own_name = f"unit_{name}" if unit else name
 
-    def from_rows(rows: np.ndarray) -> np.ndarray:
+    def used(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows that can be compared, which these are, and which are whole."""
         # Some of scipy's metrics pass over NaN, or take it for True.
         defined = whole = np.isfinite(rows).all(axis=1)
         if unit:
             defined = whole & rows.any(axis=1)
-        rdm = np.full((len(rows), len(rows)), np.nan)
-        used = rows[defined]
+        chosen = rows[defined]
         if unit:
-            used = used / np.linalg.norm(used, axis=1, keepdims=True)
-        if len(used) > 1:
+            chosen = chosen / np.linalg.norm(chosen, axis=1, keepdims=True)
+        return chosen, defined, whole
+
+    def from_rows(rows: np.ndarray) -> np.ndarray:
+        chosen, defined, whole = used(rows)
+        rdm = np.full((len(rows), len(rows)), np.nan)
+        if len(chosen) > 1:
             try:
                 # pdist answers 0 / 0 with NaN and a warning; NaN is what is wanted here.
                 with np.errstate(all="ignore"):
-                    rdm[np.ix_(defined, defined)] = squareform(pdist(used, name))
+                    rdm[np.ix_(defined, defined)] = squareform(pdist(chosen, name))
             except ValueError as error:
                 raise ValueError(
-                    f"scipy cannot compute the metric '{own_name}' for {used.shape[0]} patterns"
-                    f" of {used.shape[1]} units: {error}"
+                    f"scipy cannot compute the metric '{own_name}' for {chosen.shape[0]} patterns"
+                    f" of {chosen.shape[1]} units: {error}"
                 ) from error
         rdm[whole, whole] = 0
         return rdm
 
-    return Metric(own_name, from_rows=from_rows)
+    def between(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+        first, defined, whole = used(rows)
+        second, defined_too, _ = used(others)
+        block = np.full((len(rows), len(others)), np.nan)
+        if len(first) and len(second):
+            with np.errstate(all="ignore"):
+                block[np.ix_(defined, defined_too)] = cdist(first, second, name)
+        if others is rows:
+            # As `pdist` does: a pair is compared once.
+            block = np.triu(block, k=1)
+            block += block.T
+            block[~defined] = block[:, ~defined] = np.nan
+            block[whole, whole] = 0
+        return block
+
+    by_pairs = None if name in _OF_ALL_PATTERNS else between
+    return Metric(own_name, from_rows=from_rows, between=by_pairs)
 
 
 def _all_metrics() -> dict[str, Metric]:
@@ -208,10 +258,10 @@ METRICS: dict[str, Metric] = _all_metrics()
 def _own_metric(
     name: str, function: Callable[[np.ndarray, np.ndarray], float], argument: str
 ) -> Metric:
-    def from_rows(rows: np.ndarray) -> np.ndarray:
-        rdm = np.empty((len(rows), len(rows)))
+    def between(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+        block = np.empty((len(rows), len(others)))
         for i, x in enumerate(rows):
-            for j, y in enumerate(rows):
+            for j, y in enumerate(others):
                 value = function(x, y)
                 number = _as_number(value)
                 if number is None:
@@ -220,10 +270,13 @@ def _own_metric(
                         f" patterns, but returned {type(value).__name__}; wrap it in one that"
                         " picks the number (and, for a similarity, takes it from 1)."
                     )
-                rdm[i, j] = number
-        return rdm
+                block[i, j] = number
+        return block
 
-    return Metric(name, from_rows=from_rows)
+    def from_rows(rows: np.ndarray) -> np.ndarray:
+        return between(rows, rows)
+
+    return Metric(name, from_rows=from_rows, between=between)
 
 
 def _as_number(value: Any) -> float | None:
@@ -283,21 +336,31 @@ def compute_rdms(
     geometries: dict[Any, PatternGeometry] = {}
     from_rows = any(metric.from_rows or metric.prepare for metric in metrics)
     rows = _as_rows(patterns) if from_rows else np.empty((0, 0))
+    sources = [metric.prepare for metric in metrics if metric.from_rows is None]
     rdms = []
     for metric in metrics:
         if metric.from_rows is not None:
             rdms.append(metric.from_rows(rows))
         elif metric.from_geometry is not None:
-            if metric.prepare not in geometries:
-                prepared = metric.prepare(rows) if metric.prepare else patterns
-                geometries[metric.prepare] = pattern_geometry(prepared)
-            rdms.append(metric.from_geometry(geometries[metric.prepare]))
+            source = metric.prepare
+            if source not in geometries:
+                geometries[source] = pattern_geometry(source(rows) if source else patterns)
+            sources.remove(source)
+            # A matrix of many patterns is larger than they are: the last one needs no second.
+            is_last = source not in sources
+            geometry = geometries.pop(source) if is_last else geometries[source]
+            rdms.append(
+                metric.from_geometry(geometry.for_the_last_time() if is_last else geometry)
+            )
     return rdms
 
 
 def _as_rows(patterns: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
-    """Copy of the patterns in float64, which a user's function cannot change."""
-    rows = np.array([np.asarray(pattern, dtype=float) for pattern in patterns])
+    """Return the patterns in float64, in a table that a user's function cannot change."""
+    if isinstance(patterns, np.ndarray) and patterns.dtype == np.float64:
+        rows = patterns.view()
+    else:
+        rows = np.array([np.asarray(pattern, dtype=float) for pattern in patterns])
     rows.flags.writeable = False
     return rows
 
@@ -387,12 +450,17 @@ def _check_patterns(patterns: Any) -> np.ndarray:
     return table
 
 
-def undefined_patterns(patterns: np.ndarray | Sequence[np.ndarray], rdm: np.ndarray) -> list[int]:
+def undefined_patterns(patterns: Patterns, rdm: np.ndarray) -> list[int]:
     """Positions of the patterns to blame for a row of the RDM without any finite value.
 
     These are the constant ones and those with NaN or inf; where there are none, the metric has no
     answer for any of the patterns.
     """
+    source = as_source(patterns)
     dead = np.flatnonzero(dead_items(rdm) if len(rdm) > 1 else np.isnan(rdm[0])).tolist()
-    reasons = [i for i in dead if not np.isfinite(patterns[i]).all() or np.ptp(patterns[i]) == 0]
+    reasons = [i for i in dead if not _is_varied(whole_pattern(source, i))]
     return reasons or dead
+
+
+def _is_varied(pattern: np.ndarray) -> bool:
+    return bool(np.isfinite(pattern).all() and np.ptp(pattern) > 0)

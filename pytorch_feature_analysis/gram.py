@@ -2,32 +2,48 @@
 
 Every inner-product metric (correlation, cosine, Euclidean, dot product) follows from the mean of
 each pattern, its spread about that mean, and the distances between the standardised patterns
-(mean off, length 1). `pattern_geometry` gets these in two readings of the units, in float64 and
-in chunks that stay in the processor's cache, so that patterns in float32 are never copied as a
-whole.
+(mean off, length 1). `pattern_geometry` gets these in one reading of the units, in float64 and in
+chunks that stay in the processor's caches, so that float32 patterns are never copied as a whole.
 
-Two large inner products must not be subtracted to get a small distance, so the standardised
-patterns enter the product as deviations from their common mean pattern: distances do not change
-under a shift, and what is left has the size of the differences. Patterns that are still far
-closer to each other than to the rest go through a product of their own, about their own mean.
+Two large inner products must not be subtracted to get a small distance, so the patterns enter the
+product as deviations from a reference pattern, the mean of some of them: distances do not change
+under a shift, and what is left has the size of the differences. The reference itself and a row of
+ones are multiplied along; from their products follow means and spreads. Patterns that are far
+closer to each other than to the rest, or whose mean is far larger than their spread, are read
+again and go through a product of their own, standardised first.
+
+How the units are cut into chunks follows from the numbers of patterns and units alone, so that the
+same patterns give the same bits wherever they are kept: in one array, in many, or in a file.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
+from scipy.linalg.blas import dsyrk
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-# About a megabyte of float64, what a core's own cache holds.
-_CHUNK_ELEMENTS = 2**17
+from pytorch_feature_analysis._threads import blas_threads, n_blas_threads
+
+# Four megabytes of float64: what the outer cache holds, and long enough for a fast product.
+_CHUNK_ELEMENTS = 2**19
 _SHORTEST_CHUNK = 1024
+# Up to this many patterns, the chunks are summed up in so many parts.
+_FEW_PATTERNS = 512
+_PARTS = 8
+# How many patterns the reference is the mean of: enough to lie amidst them.
+_REFERENCE_PATTERNS = 16
 # Below this share of the two squared lengths, a squared distance from the product has lost four
 # digits of sixteen.
 _CANCELLED = 1e-4
+# Below this share of what it is the difference of, a squared spread has lost three.
+_SOUND_SPREAD = 1e-3
 # A pattern of length 1 is itself known to 1e-16 only: shorter deviations hold nothing but that.
 _ROUNDING = 1e-30
 # Within these bounds, and above this share of the pattern's squared length, a sum of squares
@@ -35,8 +51,28 @@ _ROUNDING = 1e-30
 _SOUND_SQUARES = (1e-280, 1e280)
 _SOUND_SHARE = 1e-20
 _SAMPLED_UNITS = 64
+# Matrices (n, n) are worked on in stretches of rows of about this size.
+_STRETCH_ELEMENTS = 2**18
 
-Patterns = np.ndarray | Sequence[np.ndarray]
+
+class PatternSource(Protocol):
+    """Patterns that are kept in any place, and read by stretches of their units."""
+
+    @property
+    def n_units(self) -> int:
+        """Length of each pattern."""
+
+    def __len__(self) -> int:
+        """Count the patterns."""
+
+    def read(self, rows: np.ndarray, lo: int, hi: int, out: np.ndarray) -> None:
+        """Write units `lo` to `hi` of some patterns into `out` (len(rows), hi - lo).
+
+        Several threads may read at the same time.
+        """
+
+
+Patterns = np.ndarray | Sequence[np.ndarray] | PatternSource
 
 
 @dataclass(frozen=True)
@@ -51,18 +87,31 @@ class PatternGeometry:
     standardised: np.ndarray
     """(n, n), squared distances between the patterns with their means off, scaled to length 1:
     2 (1 - r). A constant pattern has no direction, and 0 here."""
+    room: np.ndarray | None = None
+    """Where the matrices below are written; None for memory of their own."""
+
+    def for_the_last_time(self) -> PatternGeometry:
+        """Give the same geometry, to be asked for one matrix, which takes its place in memory."""
+        return replace(self, room=self.standardised)
 
     def corr(self) -> np.ndarray:
         """1 - r; NaN off the diagonal for a constant pattern."""
-        dissim = np.minimum(self.standardised / 2, 2)
-        return _without_directionless(dissim, self.spreads == 0)
+
+        def dissims(rows: slice) -> np.ndarray:
+            return np.minimum(self.standardised[rows] / 2, 2)
+
+        return _without_directionless(self._filled(dissims), self.spreads == 0)
 
     def squared_euclidean(self) -> np.ndarray:
         """Squared distances."""
-        # All three parts are positive, so that nothing is lost in adding them up.
-        of_means = np.subtract.outer(self.means, self.means) ** 2 * self.n_units
-        of_spreads = np.subtract.outer(self.spreads, self.spreads) ** 2
-        return of_means + of_spreads + _times_both(self.spreads, self.standardised)
+
+        def dissims(rows: slice) -> np.ndarray:
+            # All three parts are positive, so that nothing is lost in adding them up.
+            of_means = np.subtract.outer(self.means[rows], self.means) ** 2 * self.n_units
+            of_spreads = np.subtract.outer(self.spreads[rows], self.spreads) ** 2
+            return of_means + of_spreads + self._times_both(self.spreads, rows)
+
+        return self._filled(dissims)
 
     def cosine(self) -> np.ndarray:
         """1 - cosine; NaN off the diagonal for a pattern of zeros."""
@@ -73,21 +122,43 @@ class PatternGeometry:
         angles = np.arctan2(self.spreads, along)
         with np.errstate(invalid="ignore", divide="ignore"):
             shares = self.spreads / lengths
-            in_plane = 2 * np.sin(np.subtract.outer(angles, angles) / 2) ** 2
-            beside = _times_both(shares, self.standardised) / 2
-        return _without_directionless(np.minimum(in_plane + beside, 2), lengths == 0)
+
+        def dissims(rows: slice) -> np.ndarray:
+            with np.errstate(invalid="ignore"):
+                in_plane = 2 * np.sin(np.subtract.outer(angles[rows], angles) / 2) ** 2
+                beside = self._times_both(shares, rows) / 2
+                return np.minimum(in_plane + beside, 2)
+
+        return _without_directionless(self._filled(dissims), lengths == 0)
 
     def dot_product(self) -> np.ndarray:
         """1 - inner product."""
-        of_means = np.multiply.outer(self.means, self.means) * self.n_units
-        of_directions = np.multiply.outer(self.spreads, self.spreads)
-        return 1 - (of_means + of_directions * (1 - self.standardised / 2))
+
+        def dissims(rows: slice) -> np.ndarray:
+            of_means = np.multiply.outer(self.means[rows], self.means) * self.n_units
+            of_directions = np.multiply.outer(self.spreads[rows], self.spreads)
+            return 1 - (of_means + of_directions * (1 - self.standardised[rows] / 2))
+
+        return self._filled(dissims)
+
+    def _filled(self, dissims: Callable[[slice], np.ndarray]) -> np.ndarray:
+        """Make a matrix, by stretches of its rows."""
+        matrix = np.empty_like(self.standardised) if self.room is None else self.room
+        for rows in stretches(len(matrix)):
+            matrix[rows] = dissims(rows)
+        return matrix
+
+    def _times_both(self, factors: np.ndarray, rows: slice) -> np.ndarray:
+        """``standardised[i, j] * factors[i] * factors[j]``, symmetric to the last bit."""
+        roots = np.sqrt(self.standardised[rows])
+        return (factors[rows, None] * roots) * (factors * roots)
 
 
-def _times_both(factors: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """``matrix[i, j] * factors[i] * factors[j]``, symmetric to the last bit."""
-    half = factors[:, None] * np.sqrt(matrix)
-    return half * half.T
+def stretches(n: int) -> Iterator[slice]:
+    """Yield stretches of the rows of an (n, n) matrix that stay in the processor's caches."""
+    step = max(1, _STRETCH_ELEMENTS // n)
+    for start in range(0, n, step):
+        yield slice(start, min(start + step, n))
 
 
 def _without_directionless(dissim: np.ndarray, directionless: np.ndarray) -> np.ndarray:
@@ -97,54 +168,238 @@ def _without_directionless(dissim: np.ndarray, directionless: np.ndarray) -> np.
     return dissim
 
 
+class _Listed:
+    """Patterns in memory: the rows of a table, or arrays that lie in different places."""
+
+    def __init__(self, patterns: np.ndarray | Sequence[np.ndarray]) -> None:
+        self._patterns = patterns
+        self.n_units = len(patterns[0])
+
+    def __len__(self) -> int:
+        return len(self._patterns)
+
+    def read(self, rows: np.ndarray, lo: int, hi: int, out: np.ndarray) -> None:
+        table = self._patterns
+        if isinstance(table, np.ndarray) and (np.diff(rows) == 1).all():
+            out[...] = table[rows[0] : rows[-1] + 1, lo:hi]
+        else:
+            for line, i in zip(out, rows.tolist(), strict=True):
+                line[...] = table[i][lo:hi]
+
+
+def as_source(patterns: Patterns) -> PatternSource:
+    """Give patterns in memory the means to be read like those that are not."""
+    if isinstance(patterns, (np.ndarray, Sequence)):
+        return _Listed(patterns)
+    return patterns
+
+
+def whole_pattern(source: PatternSource, row: int) -> np.ndarray:
+    """One pattern in float64."""
+    pattern = np.empty((1, source.n_units))
+    source.read(np.array([row]), 0, source.n_units, pattern)
+    return pattern[0]
+
+
 def pattern_geometry(patterns: Patterns) -> PatternGeometry:
     """Compute the geometry of patterns of one length.
 
     Parameters
     ----------
     patterns
-        Array (n_patterns, n_units), or a sequence of n one-dimensional arrays, so that patterns
-        that lie in different places need not be gathered first.
+        Array (n_patterns, n_units); a sequence of n one-dimensional arrays, so that patterns
+        that lie in different places need not be gathered first; or a `PatternSource`, which may
+        know better by its own method ``own_geometry()``.
     """
-    n, n_units = len(patterns), len(patterns[0])
-    means, spreads = _moments(patterns)
-    whole = np.flatnonzero(np.isfinite(means))
-    originals = _originals(patterns, whole)
-    means, spreads = means[originals], spreads[originals]
+    own_geometry = getattr(patterns, "own_geometry", None)
+    if own_geometry is not None:
+        geometry: PatternGeometry = own_geometry()
+        return geometry
+    source = as_source(patterns)
+    # What is not a number, or overflows, is seen in the sums.
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        return _geometry_from_sums(*_sums_of_products(source), source)
 
-    standardised = np.full((n, n), np.nan)
-    standardised[np.ix_(whole, whole)] = 0
-    directed = np.flatnonzero(spreads > 0)
-    if len(directed):
-        distinct, places = np.unique(originals[directed], return_inverse=True)
-        scales = np.zeros(n)
-        scales[directed] = 1 / spreads[directed]
-        inner = _squared_distances(patterns, distinct, means, scales)
-        standardised[np.ix_(directed, directed)] = inner[np.ix_(places, places)]
+
+def _sums_of_products(source: PatternSource) -> tuple[np.ndarray, float]:
+    """Inner products of patterns, reference and ones, and the offset; see `_geometry_from_sums`.
+
+    Where there are few patterns, several threads that each multiply chunks of their own are
+    faster than threads that share each product. The partial sums, and so the result, are the same
+    for any number of threads.
+    """
+    n, n_units = len(source), source.n_units
+    every = np.arange(n)
+    some = every[:: -(-n // _REFERENCE_PATTERNS)]
+    bounds = list(_bounds(n_units, n + 2))
+    lo, hi = bounds[0]
+    first = np.empty((len(some), hi - lo))
+    source.read(some, lo, hi, first)
+    # A constant that is taken off all units, so that none is squared in vain.
+    offset = float(first.mean(axis=0).mean())
+
+    def partial_sum(part: int) -> np.ndarray:
+        sums = np.zeros((n + 2, n + 2), order="F")
+        with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+            for lo, hi, chunk in _chunks(bounds[part::n_parts], n + 2):
+                source.read(every, lo, hi, chunk[:n])
+                reference = chunk[some].mean(axis=0)
+                chunk[:n] -= reference
+                np.subtract(reference, offset, out=chunk[n])
+                chunk[n + 1] = 1
+                sums = dsyrk(1.0, chunk.T, beta=1.0, c=sums, trans=1, overwrite_c=1)
+        return sums
+
+    n_parts = min(len(bounds), _PARTS) if n <= _FEW_PATTERNS else 1
+    n_threads = min(n_parts, n_blas_threads()) if n_parts > 1 else 1
+    if n_threads > 1:
+        with blas_threads(1), ThreadPoolExecutor(n_threads) as pool:
+            parts = list(pool.map(partial_sum, range(n_parts)))
+    else:
+        parts = [partial_sum(part) for part in range(n_parts)]
+    for part in parts[1:]:
+        parts[0] += part
+    return parts[0], offset
+
+
+def _geometry_from_sums(sums: np.ndarray, offset: float, source: PatternSource) -> PatternGeometry:
+    """Geometry from the inner products of patterns, reference and ones; see the module.
+
+    Parameters
+    ----------
+    sums
+        (n + 2, n + 2), of which the upper triangle counts: inner products of the patterns'
+        deviations from the reference, of the reference less `offset`, and of a row of ones. In
+        Fortran order: the geometry takes their place in memory.
+    source
+        The patterns, read again where the sums have not kept enough digits.
+    """
+    n, n_units = len(source), source.n_units
+    squares, by_reference, totals = np.diag(sums)[:n].copy(), sums[:n, n], sums[:n, n + 1]
+    means = (totals + sums[n, n + 1]) / n_units
+    squared_spreads = squares + 2 * by_reference + sums[n, n] - n_units * means**2
+    sizes = squares + sums[n, n] + n_units * means**2
+    lowest, highest = _SOUND_SQUARES
+    sound = (squared_spreads > _SOUND_SPREAD * sizes) & (squared_spreads > lowest)
+    sound &= sizes < highest
+    means = means + offset
+    spreads = np.sqrt(np.where(sound, squared_spreads, 0))
+    # Each row begins before its products do.
+    standardised = sums.ravel("K")[: n * n].reshape(n, n)
+
+    doubtful = np.flatnonzero(~sound)
+    again = doubtful
+    if len(doubtful):
+        means[doubtful], spreads[doubtful] = _moments(source, doubtful)
+        # Constant patterns have no direction; all others need their products anew.
+        if not (spreads[doubtful] == 0).all():
+            again = np.arange(n)
+    if len(again) < n:
+        close = _standardise(sums.T[:n, :n], squares, means, spreads, n_units, standardised)
+        again = np.unique(np.r_[close, np.flatnonzero(spreads == 0)])
+    if len(again):
+        go_over(source, again, means, spreads, standardised)
     return PatternGeometry(n_units, means, spreads, standardised)
 
 
-def _moments(patterns: Patterns) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and spread of each pattern; NaN where it holds NaN or inf."""
-    n, n_units = len(patterns), len(patterns[0])
+def _standardise(
+    products: np.ndarray,
+    squares: np.ndarray,
+    means: np.ndarray,
+    spreads: np.ndarray,
+    n_units: int,
+    standardised: np.ndarray,
+) -> np.ndarray:
+    """Fill in the distances of the standardised patterns; returns those that are in doubt.
+
+    Of the products, the lower triangle counts. The distances may be written over them, as long
+    as no row is reached before its turn.
+    """
+    n = len(products)
+    in_doubt = np.zeros(n, dtype=bool)
+    root = np.sqrt(n_units)
+    scales = np.zeros(n)
+    np.divide(1, spreads, out=scales, where=spreads > 0)
+    for here in stretches(n):
+        # Only what is below the diagonal is worked out, and then mirrored.
+        before = slice(0, here.stop)
+        both = np.add.outer(squares[here], squares[before])
+        distances = products[here, before] * -2.0
+        distances += both
+        for values in (root * means, spreads):
+            differences = np.subtract.outer(values[here], values[before])
+            differences *= differences
+            distances -= differences
+        both *= _CANCELLED
+        doubtful = distances <= both
+        doubtful[:, here] = np.tril(doubtful[:, here], k=-1)
+        if doubtful.any():
+            doubtful &= np.multiply.outer(scales[here], scales[before]) > 0
+            in_doubt[here] |= doubtful.any(axis=1)
+            in_doubt[before] |= doubtful.any(axis=0)
+        distances *= scales[before]
+        distances *= scales[here, None]
+        corner = np.tril(distances[:, here], k=-1)
+        distances[:, here] = corner + corner.T
+        standardised[here, before] = distances
+        standardised[before, here] = distances.T
+    return np.flatnonzero(in_doubt)
+
+
+def go_over(
+    source: PatternSource,
+    rows: np.ndarray,
+    means: np.ndarray,
+    spreads: np.ndarray,
+    standardised: np.ndarray,
+) -> None:
+    """Work out some patterns anew, among themselves, and let copies of one stand alike."""
+    means[rows], spreads[rows] = _moments(source, rows)
+    whole = rows[np.isfinite(means[rows])]
+    originals = _originals(source, whole)
+    means[whole], spreads[whole] = means[originals], spreads[originals]
+    broken = rows[~np.isfinite(means[rows])]
+    standardised[broken] = standardised[:, broken] = np.nan
+
+    directed = spreads[whole] > 0
+    places = whole[directed]
+    if len(places):
+        owners = originals[directed]
+        distinct, place = np.unique(owners, return_inverse=True)
+        scales = np.zeros(len(means))
+        scales[distinct] = 1 / spreads[distinct]
+        inner = _squared_distances(source, distinct, means, scales)
+        standardised[np.ix_(places, places)] = inner[np.ix_(place, place)]
+        if len(distinct) < len(places):
+            others = np.setdiff1d(np.arange(len(means)), rows)
+            standardised[np.ix_(places, others)] = standardised[np.ix_(owners, others)]
+            standardised[np.ix_(others, places)] = standardised[np.ix_(others, owners)]
+    still = whole[~directed]
+    standing = np.flatnonzero(np.isfinite(means))
+    standardised[np.ix_(still, standing)] = standardised[np.ix_(standing, still)] = 0
+
+
+def _moments(source: PatternSource, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and spread of some patterns, from their own units; NaN where one holds NaN or inf."""
     lengths: list[int] = []
     chunk_means: list[np.ndarray] = []
-    squares = np.zeros(n)
+    squares = np.zeros(len(rows))
     with np.errstate(invalid="ignore", over="ignore"):
-        for chunk in _chunks(patterns, np.arange(n)):
-            lengths.append(chunk.shape[1])
+        for lo, hi, chunk in _chunks(_bounds(source.n_units, len(rows)), len(rows)):
+            source.read(rows, lo, hi, chunk)
+            lengths.append(hi - lo)
             chunk_means.append(chunk.mean(axis=1))
             chunk -= chunk_means[-1][:, None]
             squares += np.einsum("ij,ij->i", chunk, chunk)
         # Chan, Golub and LeVeque (1983), doi:10.1080/00031305.1983.10483115
-        means = np.array(lengths) @ chunk_means / n_units
+        means = np.array(lengths) @ chunk_means / source.n_units
         squares += np.array(lengths) @ (chunk_means - means) ** 2
         lowest, highest = _SOUND_SQUARES
-        sound = (squares > _SOUND_SHARE * n_units * means**2) & (squares > lowest)
+        sound = (squares > _SOUND_SHARE * source.n_units * means**2) & (squares > lowest)
         sound &= squares < highest
         spreads = np.sqrt(squares)
     for i in np.flatnonzero(~sound).tolist():
-        means[i], spreads[i] = _moments_of(np.asarray(patterns[i], dtype=float))
+        means[i], spreads[i] = _moments_of(whole_pattern(source, rows[i]))
     return means, spreads
 
 
@@ -163,32 +418,36 @@ def _moments_of(pattern: np.ndarray) -> tuple[float, float]:
     return float(np.ldexp(mean + residue, exponent)), float(np.ldexp(spread, exponent))
 
 
-def _originals(patterns: Patterns, among: np.ndarray) -> np.ndarray:
-    """For each pattern the first that is exactly equal to it (itself, as a rule)."""
-    originals = np.arange(len(patterns))
-    sampled = np.linspace(0, len(patterns[0]) - 1, _SAMPLED_UNITS).astype(int)
+def _originals(source: PatternSource, among: np.ndarray) -> np.ndarray:
+    """For each of some patterns the first that is exactly equal to it (itself, as a rule)."""
+    last = source.n_units - 1
+    sampled = np.unique(np.linspace(0, last, _SAMPLED_UNITS).astype(int)).tolist()
+    samples = np.empty((len(among), len(sampled)))
+    for column, unit in enumerate(sampled if len(among) else ()):
+        source.read(among, unit, unit + 1, samples[:, column : column + 1])
     alike: dict[bytes, list[int]] = {}
-    for i in among.tolist():
-        alike.setdefault(_plain_bytes(patterns[i][sampled]), []).append(i)
+    for i, sample in zip(among.tolist(), samples, strict=True):
+        alike.setdefault(_plain_bytes(sample), []).append(i)
+    originals = {i: i for i in among.tolist()}
     for candidates in alike.values():
         first: dict[bytes, int] = {}
         for i in candidates if len(candidates) > 1 else ():
-            content = hashlib.blake2b(_plain_bytes(patterns[i])).digest()
+            content = hashlib.blake2b(_plain_bytes(whole_pattern(source, i))).digest()
             originals[i] = first.setdefault(content, i)
-    return originals
+    return np.array([originals[i] for i in among.tolist()], dtype=int)
 
 
 def _plain_bytes(values: np.ndarray) -> bytes:
     # Adding 0 makes 0 of -0.
-    return (np.asarray(values, dtype=float) + 0.0).tobytes()
+    return (values + 0.0).tobytes()
 
 
 def _squared_distances(
-    patterns: Patterns, rows: np.ndarray, means: np.ndarray, scales: np.ndarray
+    source: PatternSource, rows: np.ndarray, means: np.ndarray, scales: np.ndarray
 ) -> np.ndarray:
     """Squared distances between the rows ``(pattern - mean) * scale``."""
     gram = np.zeros((len(rows), len(rows)))
-    for chunk in _standardised_chunks(patterns, rows, means, scales):
+    for chunk in _standardised_chunks(source, rows, means, scales):
         chunk -= chunk.mean(axis=0)
         gram += chunk @ chunk.T
     lengths = np.diag(gram)
@@ -203,50 +462,51 @@ def _squared_distances(
     if n_groups == 1:
         for i in np.flatnonzero(close.any(axis=1)).tolist():
             others = np.flatnonzero(close[i])
-            direct = _squared_distances_to(patterns, rows[i], rows[others], means, scales)
+            direct = _squared_distances_to(source, rows[i], rows[others], means, scales)
             distances[i, others] = distances[others, i] = direct
         return distances
     for group in np.flatnonzero(np.bincount(groups) > 1).tolist():
         members = np.flatnonzero(groups == group)
-        inner = _squared_distances(patterns, rows[members], means, scales)
+        inner = _squared_distances(source, rows[members], means, scales)
         distances[np.ix_(members, members)] = inner
     return distances
 
 
 def _squared_distances_to(
-    patterns: Patterns, row: int, others: np.ndarray, means: np.ndarray, scales: np.ndarray
+    source: PatternSource, row: int, others: np.ndarray, means: np.ndarray, scales: np.ndarray
 ) -> np.ndarray:
     """Squared distances of some rows to one, each from its own difference."""
     squares = np.zeros(len(others))
-    for chunk in _standardised_chunks(patterns, np.array([*others, row]), means, scales):
+    for chunk in _standardised_chunks(source, np.array([*others, row]), means, scales):
         chunk -= chunk[-1].copy()
         squares += np.einsum("ij,ij->i", chunk[:-1], chunk[:-1])
     return squares
 
 
 def _standardised_chunks(
-    patterns: Patterns, rows: np.ndarray, means: np.ndarray, scales: np.ndarray
+    source: PatternSource, rows: np.ndarray, means: np.ndarray, scales: np.ndarray
 ) -> Iterator[np.ndarray]:
     offsets, factors = means[rows, None], scales[rows, None]
-    for chunk in _chunks(patterns, rows):
+    for lo, hi, chunk in _chunks(_bounds(source.n_units, len(rows)), len(rows)):
+        source.read(rows, lo, hi, chunk)
         chunk -= offsets
         chunk *= factors
         yield chunk
 
 
-def _chunks(patterns: Patterns, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Stretches of the units of some patterns, in float64; each is valid until the next."""
-    n_units = len(patterns[0])
-    length = min(n_units, max(_SHORTEST_CHUNK, _CHUNK_ELEMENTS // len(rows)))
-    buffer = np.empty((len(rows), length))
-    table = None
-    if isinstance(patterns, np.ndarray) and (np.diff(rows) == 1).all():
-        table = patterns[rows[0] : rows[-1] + 1]
+def _bounds(n_units: int, n_rows: int) -> Iterator[tuple[int, int]]:
+    """Cut the units into stretches."""
+    length = min(n_units, max(_SHORTEST_CHUNK, _CHUNK_ELEMENTS // n_rows))
     for lo in range(0, n_units, length):
-        chunk = buffer[:, : min(length, n_units - lo)]
-        if table is not None:
-            chunk[...] = table[:, lo : lo + length]
-        else:
-            for line, i in zip(chunk, rows.tolist(), strict=True):
-                line[...] = patterns[i][lo : lo + length]
-        yield chunk
+        yield lo, min(lo + length, n_units)
+
+
+def _chunks(
+    bounds: Iterable[tuple[int, int]], n_rows: int
+) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Stretches of the units, each with a contiguous buffer that is valid until the next."""
+    buffer = np.empty(0)
+    for lo, hi in bounds:
+        if len(buffer) < n_rows * (hi - lo):
+            buffer = np.empty(n_rows * (hi - lo))
+        yield lo, hi, buffer[: n_rows * (hi - lo)].reshape(n_rows, hi - lo)

@@ -6,7 +6,7 @@ condensed form of `scipy.spatial.distance.squareform` too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,9 @@ import numpy.typing as npt
 from scipy.spatial.distance import squareform
 
 from pytorch_feature_analysis._checks import check_count
+
+# Rows and columns of the part of a large matrix that is worked on at a time.
+_TILE = 256
 
 
 def check_square(matrix: npt.ArrayLike, *, argument: str) -> np.ndarray:
@@ -266,6 +269,35 @@ def is_condensable(matrix: np.ndarray) -> bool:
         return True
     missing = np.isnan(matrix)
     return bool((same | (missing & missing.T)).all())
+
+
+def is_finite(array: np.ndarray) -> bool:
+    """Tell whether an array holds no NaN and no inf, without a second one of its size."""
+    # NaN is passed on by both.
+    return bool(np.isfinite(array.min()) and np.isfinite(array.max()))
+
+
+def is_symmetric(matrix: np.ndarray) -> bool:
+    """Tell whether a square matrix is its own transpose; one with NaN is not."""
+    return all(
+        np.array_equal(matrix[rows, columns], matrix[columns, rows].T)
+        for rows, columns in _tiles(len(matrix))
+    )
+
+
+def add_transposed(matrix: np.ndarray) -> None:
+    """Add its transpose to a square matrix, in place."""
+    for rows, columns in _tiles(len(matrix)):
+        both = matrix[rows, columns] + matrix[columns, rows].T
+        matrix[rows, columns] = both
+        matrix[columns, rows] = both.T
+
+
+def _tiles(n: int) -> Iterator[tuple[slice, slice]]:
+    """Yield parts of the lower half of an (n, n) matrix that stay in the processor's caches."""
+    for start in range(0, n, _TILE):
+        for other in range(0, start + 1, _TILE):
+            yield slice(start, start + _TILE), slice(other, other + _TILE)
 
 
 def dead_items(matrix: np.ndarray) -> np.ndarray:

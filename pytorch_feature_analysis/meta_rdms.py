@@ -31,7 +31,7 @@ from pytorch_feature_analysis.rdm_comparison import (
     Scrambles,
     compare,
 )
-from pytorch_feature_analysis.rdm_stack import check_rdm_stack
+from pytorch_feature_analysis.rdm_stack import checked_stack
 from pytorch_feature_analysis.regroup import (
     Group,
     align,
@@ -221,7 +221,7 @@ def get_meta_rdms(
         raise TypeError(f"`df_name` must be a string, not {df_name!r}.")
     if out_fname is not None:
         check_stack_path(out_fname, argument="out_fname")
-    stack = check_rdm_stack(rdm_df)
+    stack = checked_stack(rdm_df)
     if stack.empty:
         raise ValueError("`rdm_df` has no rows, so there is nothing to compare.")
     entries = check_variables(stack, entry_variables, argument="entry_variables", empty=False)
@@ -379,6 +379,9 @@ def _warn_of_undefined(meta_df: pd.DataFrame) -> None:
     for matrix, keys, metric in zip(
         meta_df["matrix"], meta_df["entry_keys"], meta_df["dissim_metric"], strict=True
     ):
+        # Passes NaN on, and takes no second matrix.
+        if not np.isnan(matrix.min()):
+            continue
         found = int(np.isnan(matrix).sum() - np.isnan(np.diag(matrix)).sum())
         if found:
             n_cells, n_rdms = n_cells + found, n_rdms + 1

@@ -13,7 +13,7 @@ import numpy as np
 from pytorch_feature_analysis._checks import child_generator, child_seed
 from pytorch_feature_analysis.dissimilarity import Metric
 from pytorch_feature_analysis.entry_subsets import EntryKey
-from pytorch_feature_analysis.matrices import dead_items
+from pytorch_feature_analysis.matrices import dead_items, is_finite
 from pytorch_feature_analysis.pairwise_complete import compute_rdms_pairwise
 from pytorch_feature_analysis.selection import greedy_order
 
@@ -58,31 +58,40 @@ class Compared:
 
 def compare(comparison: Comparison) -> Compared:
     """Compare RDMs by their upper triangles."""
-    n_items = len(comparison.matrices[0])
+    n_rdms, n_items = len(comparison.matrices), len(comparison.matrices[0])
     upper = np.triu_indices(n_items, k=1)
     every = np.arange(n_items)
+    # One flat index is several times faster than a pair of them.
+    as_they_are = upper[0] * n_items + upper[1]
     rdms = []
     missing = Missing(0, 0, 0)
-    rows = np.empty((len(comparison.matrices), len(upper[0])))
+    rows = np.empty((n_rdms, len(as_they_are)))
     for scramble in comparison.scrambles:
         for k, (matrix, order) in enumerate(
             zip(comparison.matrices, comparison.orders, strict=True)
         ):
             taken = every if scramble is None else np.array(scramble[k])
             taken = taken if order is None else order[taken]
-            # One flat index is several times faster than a pair of them.
-            np.take(matrix, taken[upper[0]] * n_items + taken[upper[1]], out=rows[k], mode="clip")
+            cells = as_they_are
+            if taken is not every:
+                cells = (taken * n_items)[upper[0]] + taken[upper[1]]
+            np.take(matrix, cells, out=rows[k], mode="clip")
         if scramble is None:
             missing = _count_missing(comparison.matrices, rows)
         whole = compute_rdms_pairwise(rows, comparison.metrics)
         for subset in comparison.subsets:
-            for rdm in whole:
-                part = rdm[np.ix_(subset, subset)]
-                rdms.append((part, greedy_order(part)))
+            # In the order of the rows, so that as many as there are rows are all of them.
+            is_all = len(subset) == n_rdms
+            for rdm, metric in zip(whole, comparison.metrics, strict=True):
+                part = rdm if is_all else rdm[np.ix_(subset, subset)]
+                ranking = greedy_order(part, symmetric=metric.from_geometry is not None)
+                rdms.append((part, ranking))
     return Compared(rdms, missing)
 
 
 def _count_missing(matrices: Sequence[np.ndarray], rows: np.ndarray) -> Missing:
+    if is_finite(rows):
+        return Missing(0, 0, 0)
     n_items = len(matrices[0])
     incomplete = np.flatnonzero(~np.isfinite(rows).all(axis=1)).tolist()
     items = cells = 0

@@ -1,11 +1,13 @@
-"""Work of one `get_rdms` call: the pool of its images, and one model's pass over them."""
+"""Work of one `get_rdms` call: the pool of its images, and a model's pass over some of them."""
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,15 +16,30 @@ from scipy.spatial.distance import pdist, squareform
 from torch import nn
 
 from pytorch_feature_analysis._decoding import describe_image
-from pytorch_feature_analysis.accumulation import Cell, KernelSet, RdmAccumulator, SetPlan
+from pytorch_feature_analysis._threads import blas_threads
+from pytorch_feature_analysis.accumulation import (
+    Cell,
+    KernelSet,
+    RdmAccumulator,
+    SetPlan,
+    n_held,
+)
 from pytorch_feature_analysis.activations import capture
+from pytorch_feature_analysis.batches import KeptInputs
 from pytorch_feature_analysis.dissimilarity import Metric
 from pytorch_feature_analysis.image_sets import ImageSet
 from pytorch_feature_analysis.images import check_images, image_hash
-from pytorch_feature_analysis.stream import Target, preprocessing_of, read_batches, stream_outputs
+from pytorch_feature_analysis.pattern_rows import Arena
+from pytorch_feature_analysis.stream import (
+    Batch,
+    Target,
+    preprocessing_of,
+    read_batches,
+    stream_outputs,
+)
 
-# Decoded images are kept for the pass (and for further models) up to this size.
-_KEPT_PIXEL_BYTES = 2**29
+_log = logging.getLogger(__name__)
+
 # Metrics whose plain definition scipy has under a name of its own, for `debug_check`.
 _SCIPY_NAMES = {
     "corr": "correlation",
@@ -41,13 +58,14 @@ class ImagePool:
     hashes: tuple[str, ...]
     positions: tuple[tuple[int, ...], ...]
     """Per set, where its images stand in `images`."""
+    is_decoded: bool
 
     @classmethod
-    def of_sets(cls, sets: Sequence[ImageSet], *, decode: bool) -> ImagePool:
+    def of_sets(cls, sets: Sequence[ImageSet], *, decode: bool, keep_bytes: int = 0) -> ImagePool:
         """Read all images; one error names all that cannot be read.
 
-        With `decode` every image is decoded (and its pixels kept where that is cheap), otherwise
-        only hashed: enough to know whether its rows are there already.
+        With `decode` every image is decoded (and its pixels kept, up to `keep_bytes` of all
+        images), otherwise only hashed: enough to know whether its rows are there already.
         """
         listed = [image for image_set in sets for image in image_set.images.values()]
         if not decode:
@@ -57,7 +75,7 @@ class ImagePool:
             except (OSError, ValueError):
                 decode = True
         if decode:
-            checked = check_images(listed, keep_bytes=_KEPT_PIXEL_BYTES)
+            checked = check_images(listed, keep_bytes=keep_bytes)
             hashes = [image.sha256 for image in checked]
             loaded = [image.image or source for image, source in zip(checked, listed, strict=True)]
         first = {content: i for i, content in reversed(list(enumerate(hashes)))}
@@ -72,28 +90,43 @@ class ImagePool:
                 tuple(distinct[content] for content in hashes[end - len(image_set.images) : end])
                 for end, image_set in zip(ends, sets, strict=True)
             ),
+            decode,
         )
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that one model's RDMs are made from; one unit of parallel work."""
+    """One pass of one model over the images of some sets; one unit of parallel work."""
 
     model_name: str
     model: nn.Module
     targets: tuple[Target, ...]
+    """Of the layers that are wanted."""
     sets: tuple[SetPlan, ...]
+    set_indices: tuple[int, ...]
+    """Places of `sets` in the call, by which cells name them."""
     images: tuple[Any, ...]
+    """In the order of the positions in `sets`."""
     image_names: tuple[str, ...]
+    images_key: str
+    """The same for jobs with the same inputs of the network, which can be kept for the next."""
     metrics: tuple[Metric, ...]
     kernel_sets: tuple[KernelSet, ...]
     wanted: frozenset[Cell]
     n_prefix_tokens: int
     batch_size: int
     device: Any
-    num_threads: int | None
-    progress: bool
+    num_threads: int
     debug_check: bool
+    projection: int | None = None
+    projection_root: int = 0
+    spilled: frozenset[str] = frozenset()
+    """Layers whose patterns wait in a file."""
+    held_bytes: int = 0
+    room: int = 2**62
+    """Bytes that copies of patterns may take."""
+    keep_inputs: bool = False
+    """Whether further jobs need the same inputs."""
 
 
 @dataclass(frozen=True)
@@ -102,96 +135,176 @@ class JobResult:
 
     rdms: dict[Cell, list[np.ndarray]]
     undefined: dict[Cell, list[Any]]
-    num_threads: int
+    batch_size: int
     seconds: float
 
 
-def run_job(job: Job) -> JobResult:
-    """Pass one model's images and return its RDMs."""
-    start = time.perf_counter()
-    # Only what the wanted cells need is passed: sets that are complete in the file stay out.
-    places = sorted({cell.set_index for cell in job.wanted})
-    positions = list(dict.fromkeys(p for i in places for p in job.sets[i].positions))
-    renumbered = {position: place for place, position in enumerate(positions)}
-    sets = [
-        replace(job.sets[i], positions=tuple(renumbered[p] for p in job.sets[i].positions))
-        for i in places
-    ]
-    local = {index: place for place, index in enumerate(places)}
-    accumulator = RdmAccumulator(
-        sets,
-        job.metrics,
-        job.kernel_sets,
-        frozenset(cell._replace(set_index=local[cell.set_index]) for cell in job.wanted),
-        job.n_prefix_tokens,
-    )
-    images = [job.images[p] for p in positions]
-    names = [job.image_names[p] for p in positions]
-    layers = {cell.layer for cell in job.wanted}
-    targets = [target for target in job.targets if target.label[0] in layers]
-    with _threads(job.num_threads):
-        batches = read_batches(
-            images, preprocessing_of(job.model, job.model_name), job.batch_size, names=names
+class JobRunner:
+    """Does jobs, one after the other, and keeps for the next what is dear to make anew.
+
+    That is memory, which the system clears before it hands it out, and the inputs of the network,
+    where several passes need them. In each process and thread it begins with nothing.
+    """
+
+    def __init__(self, tick: Callable[[int], Any] | None = None) -> None:
+        self._own = threading.local()
+        self._tick = tick
+
+    def __reduce__(self) -> tuple[type[JobRunner], tuple[()]]:
+        return JobRunner, ()
+
+    def __call__(self, job: Job) -> JobResult:
+        """Pass the images and return the RDMs."""
+        start = time.perf_counter()
+        batch_size = job.batch_size
+        while True:
+            try:
+                accumulator = self._run(job, batch_size)
+                break
+            except (MemoryError, RuntimeError) as error:
+                if batch_size == 1 or not is_out_of_memory(error):
+                    raise
+            # Outside the handler, whose traceback holds what the pass has allocated.
+            batch_size //= 2
+            _log.warning(
+                "model '%s': out of memory; going on with batches of %d images. Their numbers"
+                " agree with those of batches of %d to about 1e-4; `batch_size`=%d asks for them"
+                " from the start.",
+                job.model_name,
+                batch_size,
+                job.batch_size,
+                batch_size,
+            )
+
+        def in_call(found: dict[Cell, list[Any]]) -> dict[Cell, list[Any]]:
+            return {
+                cell._replace(set_index=job.set_indices[cell.set_index]): of
+                for cell, of in found.items()
+            }
+
+        return JobResult(
+            in_call(accumulator.rdms),
+            in_call(accumulator.undefined),
+            batch_size,
+            time.perf_counter() - start,
         )
-        batches = accumulator.one_shape_a_set(batches, names)
-        if job.progress:
-            batches = _counted(batches, len(images), job.model_name)
-        stream_outputs(job.model, batches, targets, accumulator, device=job.device)
-        num_threads = torch.get_num_threads()
-    if job.debug_check:
-        _check_against_scipy(job, accumulator, images, targets)
 
-    def in_job(found: dict[Cell, list[Any]]) -> dict[Cell, list[Any]]:
-        return {cell._replace(set_index=places[cell.set_index]): of for cell, of in found.items()}
+    def _run(self, job: Job, batch_size: int) -> RdmAccumulator:
+        place = {index: i for i, index in enumerate(job.set_indices)}
+        wanted = {cell._replace(set_index=place[cell.set_index]) for cell in job.wanted}
+        same = twins(wanted, job.targets, job.kernel_sets)
+        accumulator = RdmAccumulator(
+            job.sets,
+            job.metrics,
+            job.kernel_sets,
+            frozenset(wanted - same.keys()),
+            job.n_prefix_tokens,
+            n_slots=n_held(job.sets, batch_size),
+            spilled=job.spilled,
+            room=job.room,
+            arena=self._arena(job.held_bytes),
+            projection=job.projection,
+            projection_root=job.projection_root,
+        )
+        layers = {cell.layer for cell in accumulator.wanted}
+        targets = [target for target in job.targets if target.label[0] in layers]
+        with using_threads(job.num_threads):
+            batches = read_batches(
+                job.images,
+                preprocessing_of(job.model, job.model_name),
+                batch_size,
+                names=job.image_names,
+                inputs=self._inputs(job),
+            )
+            batches = accumulator.one_shape_a_set(batches, job.image_names)
+            if self._tick is not None:
+                batches = _counted(batches, self._tick)
+            try:
+                stream_outputs(job.model, batches, targets, accumulator, device=job.device)
+            finally:
+                accumulator.close()
+            if job.debug_check:
+                _check_against_scipy(job, accumulator, targets, batch_size)
+        for cell, original in same.items():
+            accumulator.rdms[cell] = accumulator.rdms[original]
+            if original in accumulator.undefined:
+                accumulator.undefined[cell] = accumulator.undefined[original]
+        return accumulator
 
-    return JobResult(
-        in_job(accumulator.rdms),
-        in_job(accumulator.undefined),
-        num_threads,
-        time.perf_counter() - start,
-    )
+    def _arena(self, size: int) -> Arena:
+        arena: Arena | None = getattr(self._own, "arena", None)
+        if arena is None:
+            arena = self._own.arena = Arena()
+        arena.clear(size)
+        return arena
+
+    def _inputs(self, job: Job) -> KeptInputs | None:
+        """Return the inputs that an earlier job of the same model and images may have left."""
+        key, inputs = getattr(self._own, "inputs", ("", None))
+        if key == job.images_key:
+            return inputs
+        if inputs is not None:
+            inputs.close()
+        inputs = KeptInputs() if job.keep_inputs else None
+        self._own.inputs = (job.images_key, inputs)
+        return inputs
+
+
+def twins(
+    wanted: Iterable[Cell], targets: Sequence[Target], kernel_sets: Sequence[KernelSet]
+) -> dict[Cell, Cell]:
+    """Cells whose patterns are those of another wanted cell, and that other."""
+    owners = {target.label[0]: target.same_as for target in targets if target.same_as}
+    channels = {kernel_set.name: kernel_set.of_layer for kernel_set in kernel_sets}
+    every = set(wanted)
+    found = {}
+    for cell in every:
+        original = cell._replace(layer=owners.get(cell.layer, cell.layer))
+        of_layer = channels[cell.kernel_set]
+        same_channels = of_layer(cell.layer) == of_layer(original.layer)
+        if original != cell and original in every and same_channels:
+            found[cell] = original
+    return found
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether a pass failed for want of memory."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return any(words in str(error) for words in ("can't allocate memory", "out of memory"))
 
 
 @contextmanager
-def _threads(number: int | None) -> Iterator[None]:
-    """Hold torch and BLAS to `number` threads; None leaves them as they are."""
-    if number is None:
-        yield
-        return
-    # Comes with scikit-learn; imported where it is used, as that is.
-    from threadpoolctl import threadpool_limits
-
+def using_threads(number: int) -> Iterator[None]:
+    """Hold torch and BLAS to `number` threads."""
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(number)
-        with threadpool_limits(number):
+        with blas_threads(number):
             yield
     finally:
         torch.set_num_threads(before)
 
 
-def _counted(batches: Iterable[Any], n_images: int, name: str) -> Iterator[Any]:
-    """Show how many images have passed."""
-    from tqdm.auto import tqdm
-
-    with tqdm(total=n_images, desc=name, unit="image") as bar:
-        for batch in batches:
-            yield batch
-            bar.update(len(batch.positions))
+def _counted(batches: Iterable[Batch], tick: Callable[[int], Any]) -> Iterator[Batch]:
+    """Tell how many images have passed."""
+    for batch in batches:
+        yield batch
+        tick(len(batch.positions))
 
 
 def _check_against_scipy(
-    job: Job, accumulator: RdmAccumulator, images: Sequence[Any], targets: Sequence[Target]
+    job: Job, accumulator: RdmAccumulator, targets: Sequence[Target], batch_size: int
 ) -> None:
     """Recompute the unit-level RDMs of the first set from captured activations."""
     first = accumulator.sets[0]
-    pictures = [images[position] for position in first.positions]
+    pictures = [job.images[position] for position in first.positions]
     for target in targets:
         cell = Cell(0, target.label[0], "unit_level", "all")
         if cell not in accumulator.rdms or first.combinations:
             continue
         name = target.label if "@" not in target.label[0] else target.label[0]
-        found = capture(job.model, pictures, [name], batch_size=job.batch_size, device=job.device)[
+        found = capture(job.model, pictures, [name], batch_size=batch_size, device=job.device)[
             target.label[0]
         ]
         rows = found.reshape(len(pictures), -1).astype(float)

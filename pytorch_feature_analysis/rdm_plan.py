@@ -7,23 +7,25 @@ keys mean equal numbers.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import nn
 
 from pytorch_feature_analysis._checks import check_name, child_generator
 from pytorch_feature_analysis.accumulation import Cell, KernelSet, SetPlan
-from pytorch_feature_analysis.activations import choose_targets
+from pytorch_feature_analysis.activations import choose_targets, time_batch
 from pytorch_feature_analysis.dissimilarity import Metric
 from pytorch_feature_analysis.fingerprints import fingerprint, weights_hash
 from pytorch_feature_analysis.image_sets import ImageSet
 from pytorch_feature_analysis.layers import resolve_layers
-from pytorch_feature_analysis.rdm_jobs import ImagePool
+from pytorch_feature_analysis.planning import machine_memory
+from pytorch_feature_analysis.rdm_jobs import ImagePool, is_out_of_memory
 from pytorch_feature_analysis.stream import (
     Target,
     n_prefix_tokens,
@@ -32,7 +34,14 @@ from pytorch_feature_analysis.stream import (
 )
 
 # Part of every key: raised when the same settings come to give other numbers.
-_KEY_VERSION = 1
+_KEY_VERSION = 2
+# Sets that follow each other share passes up to this number of images.
+_RUN_IMAGES = 256
+# Large networks are fastest in small batches, whose outputs stay in the processor's cache: from
+# so many units on, so many images a pass.
+_BATCH_SIZES = ((16_000_000, 4), (8_000_000, 8), (0, 16))
+# What `batch_size='auto'` tries.
+_MEASURED_BATCH_SIZES = (4, 16, 64)
 
 
 @dataclass(frozen=True)
@@ -53,10 +62,12 @@ class ModelPlan:
     request: list[Any] | None
     calls: str
     kernel_sets: tuple[KernelSet, ...]
+    asked_batch_size: int | str | None
     model_hash: str = ""
     preprocessing: str = ""
     layers: list[PlannedLayer] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
+    batch_size: int = 0
 
     def __post_init__(self) -> None:
         """Identify the model; an error says when it carries no preprocessing."""
@@ -64,22 +75,27 @@ class ModelPlan:
         self.preprocessing = getattr(transform, "description", None) or fingerprint(transform)
         self.model_hash = weights_hash(self.model)
 
-    @property
+    @cached_property
     def layers_text(self) -> str:
         """What was asked for and found, kept with each row so that it need not be found anew."""
         return json.dumps(
             {
-                "request": repr((self.request, self.calls)),
+                "request": self._request_text,
                 "layers": [
                     [*layer.label, layer.n_channels, layer.is_tokens] for layer in self.layers
                 ],
+                "batch_size": self.batch_size,
             }
         )
+
+    @property
+    def _request_text(self) -> str:
+        return repr((self.request, self.calls, self.asked_batch_size))
 
     def find_layers(self, pool: ImagePool, device: Any) -> list[str]:
         """Survey the model with the first image; returns the layers that are never called."""
         example = to_input(pool.images[0], preprocessing_of(self.model, self.name), pool.names[0])
-        self.targets, unfired = choose_targets(
+        self.targets, unfired, n_units = choose_targets(
             self.model,
             example,
             self.request,
@@ -91,7 +107,25 @@ class ModelPlan:
             PlannedLayer(target.label, target.layout.n_channels, target.layout.kind == "tokens")
             for target in self.targets
         ]
+        if not self.batch_size:
+            self.batch_size = self._choose_batch_size(example, n_units, device)
         return unfired
+
+    def _choose_batch_size(self, example: torch.Tensor, n_units: int, device: Any) -> int:
+        if isinstance(self.asked_batch_size, int):
+            return self.asked_batch_size
+        if self.asked_batch_size is None:
+            return next(size for least, size in _BATCH_SIZES if n_units >= least)
+        seconds: dict[int, float] = {}
+        for size in _MEASURED_BATCH_SIZES:
+            try:
+                times = time_batch(self.model, example, self.targets, size, device=device)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                break
+            seconds[size] = times.total / size
+        return min(seconds, key=lambda size: seconds[size], default=1)
 
     def recall_layers(self, stored: pd.DataFrame) -> bool:
         """Take the layers from rows of the same model and request, without a pass."""
@@ -101,7 +135,8 @@ class ModelPlan:
         ]
         for text in same["layers"].dropna().unique():
             recorded = json.loads(text)
-            if recorded["request"] == repr((self.request, self.calls)):
+            if recorded["request"] == self._request_text:
+                self.batch_size = recorded["batch_size"]
                 self.layers = [
                     PlannedLayer((name, number), n_channels, is_tokens)
                     for name, number, n_channels, is_tokens in recorded["layers"]
@@ -173,7 +208,10 @@ def plan_rows(
         )
         scrambled = [fingerprint(scramble) for scramble in scrambles[set_index]]
         for plan in plans:
-            made_of = (made_of_set, plan.name, plan.model_hash, plan.preprocessing)
+            made_of = (
+                made_of_set,
+                *(plan.name, plan.model_hash, plan.preprocessing, plan.batch_size),
+            )
             for layer in plan.layers:
                 for metric_index, metric_text in enumerate(metric_texts):
                     for kind in types:
@@ -196,6 +234,22 @@ def plan_rows(
                                     perm,
                                     key,
                                 )
+
+
+def pack_runs(positions: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Share sets out among runs of images that pass together, by their places.
+
+    What is in a run follows from the sets before it alone, so that sets added behind change none.
+    """
+    runs: list[list[int]] = []
+    images: set[int] = set()
+    for index, of_set in enumerate(positions):
+        if not runs or len(images.union(of_set)) > max(_RUN_IMAGES, len(images)):
+            runs.append([])
+            images = set()
+        runs[-1].append(index)
+        images.update(of_set)
+    return runs
 
 
 def plan_sets(sets: Sequence[ImageSet], pool: ImagePool) -> tuple[list[SetPlan], list[str]]:
@@ -247,10 +301,7 @@ def check_memory(n_rdms: int, sets: Sequence[ImageSet], num_perms: int) -> None:
     """
     cells = sum(len(image_set.entry_keys) ** 2 for image_set in sets)
     needed = 8 * cells * n_rdms * (num_perms + 1)
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not a POSIX system: nothing to compare with
-        return
+    memory = machine_memory()
     if needed > memory:
         advice = (
             f"`num_perms`={num_perms} makes {num_perms + 1} copies of each RDM; use fewer, or"

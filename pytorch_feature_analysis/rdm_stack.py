@@ -81,6 +81,20 @@ def check_rdm_stack(
     >>> stack.loc[0, "matrix"].dtype, stack.loc[0, "perm"], stack.loc[0, "dissim_rankings"]
     (dtype('float64'), 'orig_data', (0, 1))
     """
+    return checked_stack(rdm_df, columns=columns, argument=argument, rank=True)
+
+
+def checked_stack(
+    rdm_df: pd.DataFrame,
+    *,
+    columns: Iterable[str] = (),
+    argument: str = "rdm_df",
+    rank: bool = False,
+) -> pd.DataFrame:
+    """Check a stack as `check_rdm_stack` does; rankings are filled in where that is asked for.
+
+    They take longer than all else, and who compares RDMs or writes them does not read them.
+    """
     check_columns(rdm_df, [*REQUIRED_COLUMNS, *columns], argument=argument)
     if not rdm_df.columns.is_unique:
         twice = rdm_df.columns[rdm_df.columns.duplicated()].unique()
@@ -98,7 +112,8 @@ def check_rdm_stack(
             )
     filled: dict[str, list[Any]] = {"matrix": matrices, "entry_keys": keys}
     filled["entry_labels"] = _labels(rdm_df, rows, keys)
-    filled["dissim_rankings"] = _rankings(rdm_df, rows, matrices)
+    if rank or "dissim_rankings" in rdm_df.columns:
+        filled["dissim_rankings"] = _rankings(rdm_df, rows, matrices, rank)
     stack = rdm_df.copy(deep=False)
     for name in rdm_df.columns:
         if name not in filled and _base(name) in TUPLE_COLUMNS:
@@ -278,13 +293,14 @@ def _label_of(key: tuple[Hashable, ...]) -> dict[str, Hashable]:
     return {f"entry_{number}": part for number, part in enumerate(key, start=1)}
 
 
-def _rankings(df: pd.DataFrame, rows: Rows, matrices: list[np.ndarray]) -> list[Any]:
+def _rankings(df: pd.DataFrame, rows: Rows, matrices: list[np.ndarray], rank: bool) -> list[Any]:
     name = "dissim_rankings"
     rankings = df[name].tolist() if name in df.columns else [None] * len(df)
     missing = []
     for k, cell in enumerate(rankings):
         if _is_missing(cell):
-            missing.append(k)
+            if rank:
+                missing.append(k)
             continue
         if type(cell) is not tuple:
             cell = rankings[k] = _as_tuple(cell)

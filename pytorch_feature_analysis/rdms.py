@@ -1,48 +1,35 @@
-"""From image sets and models to a stack of RDMs: `get_rdms`."""
+"""From image sets and models to a stack of RDMs: `get_rdms`, and what it will cost."""
 
 from __future__ import annotations
 
 import logging
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import torch
 from torch import nn
 
-from pytorch_feature_analysis._checks import (
-    RandomState,
-    check_count,
-    check_name,
-    check_random_state,
-    check_sequence,
+from pytorch_feature_analysis._checks import RandomState
+from pytorch_feature_analysis._parallel import iter_finished
+from pytorch_feature_analysis.accumulation import Cell
+from pytorch_feature_analysis.rdm_call import Call, LaidOut
+from pytorch_feature_analysis.rdm_forecast import forecast
+from pytorch_feature_analysis.rdm_jobs import Job, JobRunner
+from pytorch_feature_analysis.rdm_plan import Row
+from pytorch_feature_analysis.rdm_rows import (
+    as_frame,
+    finished_rows,
+    served_rows,
+    undefined_in_words,
 )
-from pytorch_feature_analysis._parallel import check_num_cores, iter_parallel
-from pytorch_feature_analysis._version import __version__
-from pytorch_feature_analysis.accumulation import ACTIVATION_TYPES
-from pytorch_feature_analysis.activations import DEFAULT_BATCH_SIZE
-from pytorch_feature_analysis.dissimilarity import check_metrics
-from pytorch_feature_analysis.fingerprints import fingerprint
-from pytorch_feature_analysis.image_sets import ImageSet, check_image_sets
-from pytorch_feature_analysis.models import check_device
-from pytorch_feature_analysis.rdm_jobs import ImagePool, Job, JobResult, run_job
-from pytorch_feature_analysis.rdm_plan import (
-    ModelPlan,
-    Row,
-    check_kernel_sets,
-    check_memory,
-    draw_scrambles,
-    plan_rows,
-    plan_sets,
-)
-from pytorch_feature_analysis.selection import greedy_order
 from pytorch_feature_analysis.stack_files import check_stack_path
-from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS, RDM_COLUMNS
-from pytorch_feature_analysis.store import add_rows, read_finished
-from pytorch_feature_analysis.stream import n_prefix_tokens
+from pytorch_feature_analysis.stack_parts import part_files, parts_folder
+from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS
+from pytorch_feature_analysis.store import RunStore
 
 _log = logging.getLogger(__name__)
 
@@ -64,9 +51,11 @@ def get_rdms(
     activation_types: Sequence[str] = ("unit_level", "feature_means"),
     exclude_prefix_tokens: bool = False,
     calls: str = "last",
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_size: int | str | None = None,
     device: Any = None,
     num_threads: int | None = None,
+    memory_budget: int | str | None = None,
+    projection: int | None = None,
     progress: bool = True,
     random_state: RandomState = 0,
 ) -> pd.DataFrame:
@@ -105,9 +94,10 @@ def get_rdms(
         Copies of each RDM with rows and columns shuffled together. Copy k of all RDMs of an image
         set has one scramble, whatever the model, layer or metric.
     num_cores : int, None or 'na'
-        Worker processes, one model each at a time; None and 'na' leave it to
-        `joblib.parallel_config`. At the same `num_threads` the results are the same bits for any
-        number of workers.
+        Worker processes, one pass of one model each at a time; None and 'na' leave it to
+        `joblib.parallel_config`, which may name other machines (`backend='dask'`). At the same
+        `num_threads` the results are the same bits for any number of workers. Only this process
+        writes files.
     verbose : bool, default False
         Log what is done at a level that is shown by default.
     debug_check : bool, default False
@@ -116,7 +106,9 @@ def get_rdms(
     append : bool, default True
         Serve rows that are in `out_fname` and were made from the same images, weights,
         preprocessing and settings, and add what is missing to it. False computes everything and
-        keeps the earlier file under another name (``....superseded...``).
+        keeps the earlier file under another name (``....superseded...``). Passes that are
+        finished are kept in the folder ``<out_fname>.parts`` until all are; after a run that was
+        ended in the middle, the same call goes on behind them and ends with the same stack.
     activation_types : sequence of {'unit_level', 'feature_means', 'cls_token'}
         'unit_level': the flattened output. 'feature_means': the mean of each channel over
         positions or tokens; for a vector the same as 'unit_level'. 'cls_token': the class token,
@@ -126,18 +118,31 @@ def get_rdms(
     calls : {'last', 'all'}
         Which calls of a module that runs several times a pass; 'all' adds 'relu2@1', 'relu2@2'
         before the last, which keeps the plain label.
-    batch_size : int, default 16
+    batch_size : int, 'auto' or None, default None
         Images a forward pass. Short batches are padded to it, so that the numbers of a set do not
-        depend on what else is asked for.
+        depend on what else is asked for. None: 16, or 8 or 4 for networks with more than 8 or 16
+        million units. 'auto' measures which of 4, 16 and 64 is fastest; a repeated call takes
+        what the first has found. Where a batch does not fit into the memory, the pass is begun
+        again with half of it, and a log line says so.
     device : str or torch.device, optional
         Where the networks run (they return to where they were); default where they are. The
         RDMs are computed on the host.
     num_threads : int, optional
-        Threads of torch and BLAS in each worker; default as they are set.
+        Threads of torch and BLAS in each worker; default as they are set here. With several
+        workers on one machine, 1 is fastest.
+    memory_budget : int or str, optional
+        Room for the patterns that wait for the rest of their set, together with the stack:
+        '2GB', '512MB' or bytes; default a quarter of the machine's memory. Workers on one machine
+        share it. The networks, and what a pass of one batch takes, come on top. See `plan_rdms`.
+    projection : int, optional
+        Approximate: project each pattern at random to so many numbers (some thousands), so that
+        large sets wait in little memory. A squared distance is then known with a standard error
+        of about ``sqrt(2 / projection)`` of it; means and spreads of patterns are exact. Only
+        metrics that follow from inner products. The rows carry a further column `projection`.
     progress : bool, default True
         Show a progress bar.
     random_state : int, numpy Generator or None, default 0
-        Seed of the scrambles; None draws fresh entropy.
+        Seed of the scrambles and of the projection; None draws fresh entropy.
 
     Returns
     -------
@@ -152,7 +157,7 @@ def get_rdms(
         - kernel_set_name (str), kernel_inds: 'all' or tuple of int,
         - perm: 'orig_data' or 1..`num_perms`; perm_scramble: tuple of int,
         - dissim_rankings: tuple of int, the greedy order of `get_extreme_dissims_total`,
-        - and one column per image-set label.
+        - and one column per image-set label; `projection` (int), where it was asked for.
 
     Raises
     ------
@@ -170,8 +175,18 @@ def get_rdms(
     -----
     Inner-product metrics are computed from float32 activations in float64 (see `compute_rdm`).
     The file holds the union of all calls that appended to it; `read_rdms` with
-    ``provenance=True`` tells what each row was made from. Memory: the patterns of the image sets
-    that are under way at the same time; a set that fits into one batch is not copied at all.
+    ``provenance=True`` tells what each row was made from.
+
+    **Memory.** A set that fits into one batch is compared as the batch passes, and is not copied
+    at all. Patterns of larger sets wait for the rest of their set. Where those of all layers do
+    not fit into `memory_budget`, several passes are made over the images, each for some of the
+    layers and only as deep as these are, or patterns wait in temporary files (in the folder
+    that the environment variable TMPDIR names), whichever takes less time. The numbers are the
+    same bits in each case. Spearman's rho and metrics that are functions take copies of whole
+    patterns.
+
+    **Precision.** A float32 pass rounds differently in batches of another size, or with another
+    number of threads: dissimilarities then agree to about 1e-4 of the largest.
 
     Examples
     --------
@@ -192,229 +207,196 @@ def get_rdms(
     4      flatten1      unit_level  square
     5      flatten1   feature_means  square
     """
-    sets = check_image_sets(image_sets, reserved=[*RDM_COLUMNS, *PROVENANCE_COLUMNS])
-    models = _check_models(models_dict)
-    metrics = check_metrics(dissim_metrics)
-    types = _check_types(activation_types)
-    requests = _check_which_layers(which_layers, models)
-    kernels = check_kernel_sets(kernel_sets, models)
-    num_perms = check_count(num_perms, argument="num_perms", minimum=0)
-    batch_size = check_count(batch_size, argument="batch_size")
-    if num_threads is not None:
-        num_threads = check_count(num_threads, argument="num_threads")
-    num_cores = check_num_cores(num_cores)
-    device = check_device(device)
-    root = check_random_state(random_state)
+    call = Call.of(
+        image_sets,
+        models_dict,
+        rdm_name=rdm_name,
+        which_layers=which_layers,
+        dissim_metrics=dissim_metrics,
+        kernel_sets=kernel_sets,
+        num_perms=num_perms,
+        num_cores=num_cores,
+        debug_check=debug_check,
+        activation_types=activation_types,
+        exclude_prefix_tokens=exclude_prefix_tokens,
+        calls=calls,
+        batch_size=batch_size,
+        device=device,
+        num_threads=num_threads,
+        memory_budget=memory_budget,
+        projection=projection,
+        random_state=random_state,
+    )
     path = None if out_fname is None else check_stack_path(out_fname, argument="out_fname")
     level = logging.WARNING if verbose else logging.INFO
 
-    stored = read_finished(path) if path is not None and append else None
-    pool = ImagePool.of_sets(sets, decode=stored is None)
-    plans = [
-        ModelPlan(name, model, requests[name], calls, kernels[name])
-        for name, model in models.items()
-    ]
-    for plan in plans:
-        if stored is None or not plan.recall_layers(stored):
-            unfired = plan.find_layers(pool, device)
-            if unfired:
-                _log.warning(
-                    "model '%s': no forward pass calls %s; they have no rows",
-                    plan.name,
-                    ", ".join(unfired),
-                )
-        plan.check_layers(types, exclude_prefix_tokens)
+    store = RunStore.open(path, append=append)
+    laid_out = LaidOut.of(call, store.finished)
+    served = served_rows(store.finished, laid_out.rows, call)
+    missing = [row for row in laid_out.rows if row.key not in served]
+    _log.log(level, "%d rows: %d served from %s", len(laid_out.rows), len(served), path)
+    laid_out.make_ready(missing)
+    planner, shared_out = laid_out.passes(missing)
+    if planner.is_long(shared_out):
+        for line in forecast(planner, shared_out).in_words():
+            _log.log(level, "%s", line)
+    jobs = [job for run, passes in shared_out for job in planner.jobs(run, passes)]
 
-    n_kinds = len(metrics) * len(types)
-    n_rdms = sum(len(plan.layers) * len(plan.kernel_sets) * n_kinds for plan in plans)
-    check_memory(n_rdms, sets, num_perms)
-    scrambles = draw_scrambles(sets, num_perms, root)
-    set_plans, set_hashes = plan_sets(sets, pool)
-    settings = {
-        "rdm_name": rdm_name,
-        "batch_size": batch_size,
-        "exclude_prefix_tokens": exclude_prefix_tokens,
-    }
-    rows = list(plan_rows(set_hashes, sets, plans, metrics, types, scrambles, settings))
-    served = _served(stored, rows)
-    missing = [row for row in rows if row.key not in served]
-    _log.log(level, "%d rows: %d served from %s", len(rows), len(served), path)
-
-    jobs = []
-    if missing and stored is not None:
-        pool = ImagePool.of_sets(sets, decode=True)
-    for plan in plans:
-        wanted = frozenset(row.cell for row in missing if row.plan is plan)
-        if not wanted:
-            continue
-        if not plan.targets:
-            plan.find_layers(pool, device)
-        jobs.append(
-            Job(
-                model_name=plan.name,
-                model=plan.model,
-                targets=tuple(plan.targets),
-                sets=tuple(set_plans),
-                images=pool.images,
-                image_names=pool.names,
-                metrics=tuple(metrics),
-                kernel_sets=plan.kernel_sets,
-                wanted=wanted,
-                n_prefix_tokens=n_prefix_tokens(plan.model) if exclude_prefix_tokens else 0,
-                batch_size=batch_size,
-                device=device,
-                num_threads=num_threads,
-                progress=progress and num_cores in (None, 1),
-                debug_check=debug_check,
-            )
-        )
-
-    fresh: list[dict[str, Any]] = []
+    made: dict[str, dict[str, Any]] = {}
     undefined: list[str] = []
-    try:
-        show_jobs = progress and num_cores not in (None, 1)
-        results = iter_parallel(run_job, jobs, num_cores=num_cores, progress=show_jobs)
-        for job, result in zip(jobs, results, strict=True):
-            _log.log(level, "model '%s' took %.1f s", job.model_name, result.seconds)
-            undefined += _undefined_in_words(job, result)
-            for row in missing:
-                if row.plan.name == job.model_name:
-                    order = scrambles[row.set_index][row.perm]
-                    names = _names(row, sets[row.set_index], rdm_name, job, order)
-                    source = _provenance(row, set_hashes[row.set_index], job, result, random_state)
-                    fresh.append({**names, **source})
-                    fresh[-1].update(_matrix(result.rdms[row.cell][row.metric_index], order))
-    finally:
-        # Whatever ended the run, the models that are done are kept.
-        if path is not None and fresh:
-            place = {row.key: i for i, row in enumerate(rows)}
-            fresh.sort(key=lambda made: place[made["row_key"]])
-            add_rows(path, stored, _as_frame(fresh, sets))
+    rows_of = _rows_by_cell(missing)
+    with _naming_what_is_kept(path), _progress_bar(jobs, shown=progress) as bar:
+        runner = JobRunner(bar.tick)
+        for place, result in iter_finished(runner, jobs, num_cores=call.num_cores):
+            job = jobs[place]
+            n_layers, n_images = len(job.targets), len(job.images)
+            done = (job.model_name, result.seconds, n_layers, n_images)
+            bar.job_is_done(n_images)
+            _log.log(level, "model '%s' took %.1f s for %d layers of %d images", *done)
+            undefined += undefined_in_words(job, result)
+            rows = [row for cell in job.wanted for row in rows_of[job.model_name, cell]]
+            finished = finished_rows(rows, laid_out, job, result, random_state)
+            store.keep(as_frame(finished, call))
+            made.update((row["row_key"], row) for row in finished)
+    own = as_frame([made.get(row.key) or served[row.key] for row in laid_out.rows], call)
+    store.merge(own)
     if undefined:
-        _warn_of_undefined(undefined)
-    made = {row["row_key"]: row for row in fresh}
-    own = _as_frame([made.get(row.key) or served[row.key] for row in rows], sets)
+        _warn_of_undefined(sorted(undefined))
     return own.drop(columns=list(PROVENANCE_COLUMNS))
 
 
-def _check_models(models_dict: Any) -> dict[str, nn.Module]:
-    if not isinstance(models_dict, Mapping) or not models_dict:
-        raise TypeError(
-            "`models_dict` must be a dict from names to models, as prepare_models returns it, not"
-            f" {models_dict!r}."
-        )
-    for name, model in models_dict.items():
-        if not isinstance(model, nn.Module):
-            raise TypeError(
-                f"`models_dict`: model {name!r} must be a torch.nn.Module, not {model!r};"
-                " prepare_models makes one of it."
+def plan_rdms(
+    image_sets: Sequence[Any],
+    models_dict: Mapping[str, nn.Module],
+    which_layers: Mapping[str, Sequence[Any]] | Sequence[Any] | None = None,
+    dissim_metrics: Sequence[Any] = ("corr",),
+    kernel_sets: Sequence[tuple[str, Any]] = (("all", "all"),),
+    num_perms: int = 0,
+    num_cores: int | str | None = "na",
+    *,
+    activation_types: Sequence[str] = ("unit_level", "feature_means"),
+    exclude_prefix_tokens: bool = False,
+    calls: str = "last",
+    batch_size: int | str | None = None,
+    device: Any = None,
+    num_threads: int | None = None,
+    memory_budget: int | str | None = None,
+    projection: int | None = None,
+) -> pd.DataFrame:
+    """Say what `get_rdms` would do with the same arguments, and what it would cost.
+
+    The images are read, and each network is surveyed and timed with a few of them.
+
+    Parameters
+    ----------
+    image_sets, models_dict, which_layers, dissim_metrics, kernel_sets, num_perms, num_cores
+        As in `get_rdms`.
+    activation_types, exclude_prefix_tokens, calls, batch_size, device, num_threads
+        As in `get_rdms`.
+    memory_budget, projection
+        As in `get_rdms`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a model, with the columns
+
+        - model (str), image_sets, images, layers, rdms (int): what is asked for,
+        - regime (str): 'one batch' (each set is within one batch, nothing waits), 'one pass' (what
+          waits fits into the memory), 'several passes' (some layers in each, stopped behind the
+          deepest of them), 'file' (some layers wait in temporary files); several, joined by
+          ' and ', where runs of sets differ,
+        - passes (int), full_passes (float): passes over the images, and how many passes through
+          the whole network take as long,
+        - batch_size (int),
+        - activation_bytes (int): of all activations of all images, which are never held together,
+        - memory_bytes, file_bytes (int): of the patterns that wait at the same time, at most, in
+          memory and in temporary files,
+        - stack_bytes (int): of the RDMs,
+        - seconds (float): on one worker, without metrics that are functions or scipy's.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from PIL import Image
+    >>> import pytorch_feature_analysis as pfa
+    >>> net = torch.nn.Sequential(torch.nn.AvgPool2d(56), torch.nn.Flatten())
+    >>> models = pfa.prepare_models({"net": (net, pfa.standard_transform)})
+    >>> colours = {(name,): Image.new("RGB", (64, 64), name) for name in ("red", "green", "blue")}
+    >>> plan = pfa.plan_rdms([({"shape": "square"}, colours, ("color",), [])], models)
+    >>> plan[["model", "images", "layers", "rdms", "regime", "passes"]]
+      model  images  layers  rdms     regime  passes
+    0   net       3       3     6  one batch       1
+    """
+    call = Call.of(
+        image_sets,
+        models_dict,
+        rdm_name="",
+        which_layers=which_layers,
+        dissim_metrics=dissim_metrics,
+        kernel_sets=kernel_sets,
+        num_perms=num_perms,
+        num_cores=num_cores,
+        debug_check=False,
+        activation_types=activation_types,
+        exclude_prefix_tokens=exclude_prefix_tokens,
+        calls=calls,
+        batch_size=batch_size,
+        device=device,
+        num_threads=num_threads,
+        memory_budget=memory_budget,
+        projection=projection,
+        random_state=0,
+    )
+    laid_out = LaidOut.of(call, None)
+    return forecast(*laid_out.passes(laid_out.rows)).as_frame()
+
+
+def _rows_by_cell(rows: Sequence[Row]) -> dict[tuple[str, Cell], list[Row]]:
+    found: dict[tuple[str, Cell], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row.plan.name, row.cell), []).append(row)
+    return found
+
+
+@contextmanager
+def _naming_what_is_kept(path: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if path is not None and part_files(parts_folder(path)):
+            error.add_note(
+                f"The passes that were finished are kept in '{parts_folder(path)}': the same call"
+                " of get_rdms goes on behind them."
             )
-    return dict(models_dict)
+        raise
 
 
-def _check_types(activation_types: Any) -> list[str]:
-    types = check_sequence(activation_types, argument="activation_types", of="activation types")
-    for kind in types:
-        check_name(kind, ACTIVATION_TYPES, argument="activation_types", what="type of activation")
-    if not types or len(set(types)) < len(types):
-        raise ValueError(f"`activation_types` must name at least one type, each once: {types}.")
-    return types
+class _Bar:
+    """Counts the images that have passed, here or in workers."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+        self._of_jobs = 0
+
+    def tick(self, n_images: int) -> None:
+        """Count images that have passed in this process."""
+        self._bar.update(n_images)
+
+    def job_is_done(self, n_images: int) -> None:
+        """Count those of a job that has ended, wherever that was."""
+        self._of_jobs += n_images
+        self._bar.update(max(0, self._of_jobs - self._bar.n))
 
 
-def _check_which_layers(
-    which_layers: Any, models: Mapping[str, nn.Module]
-) -> dict[str, list[Any] | None]:
-    """Per model the layers asked for, None for all."""
-    if which_layers is None:
-        return dict.fromkeys(models)
-    if isinstance(which_layers, Mapping):
-        for name in which_layers:
-            check_name(name, models, argument="which_layers", what="model")
-        of_model = dict(which_layers)
-    else:
-        of_model = dict.fromkeys(models, which_layers)
-    requests: dict[str, list[Any] | None] = dict.fromkeys(models)
-    for name, layers in of_model.items():
-        requests[name] = check_sequence(layers, argument="which_layers", of="layers")
-        if not layers:
-            raise ValueError(
-                f"`which_layers` names no layer for model '{name}'; leave the model out of it for"
-                " all layers."
-            )
-    return requests
+@contextmanager
+def _progress_bar(jobs: Sequence[Job], *, shown: bool) -> Iterator[_Bar]:
+    # Deferred: only a call needs it.
+    from tqdm.auto import tqdm
 
-
-def _served(stored: pd.DataFrame | None, rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
-    """Rows of the file that were made from just what this call asks for, by key."""
-    if stored is None:
-        return {}
-    keys = {row.key for row in rows}
-    found = stored[stored["row_key"].isin(keys)]
-    records = [
-        dict(zip(found.columns, cells, strict=True)) for cells in found.itertuples(index=False)
-    ]
-    return {record["row_key"]: record for record in records}
-
-
-def _names(
-    row: Row, image_set: ImageSet, rdm_name: str, job: Job, order: tuple[int, ...]
-) -> dict[str, Any]:
-    return {
-        "df_name": rdm_name,
-        "model": row.plan.name,
-        "layer": row.layer.label[0],
-        "layer_num": row.layer.label[1],
-        "layer_label": row.layer.label,
-        "dissim_metric": job.metrics[row.metric_index].name,
-        "activation_type": row.activation_type,
-        "entry_keys": image_set.entry_keys,
-        "entry_labels": image_set.entry_labels,
-        "kernel_set_name": row.kernel_set.name,
-        "kernel_inds": row.kernel_set.of_layer(row.layer.label[0]),
-        "perm": row.perm or "orig_data",
-        "perm_scramble": order,
-        **image_set.labels,
-    }
-
-
-def _matrix(rdm: np.ndarray, order: tuple[int, ...]) -> dict[str, Any]:
-    matrix = rdm[np.ix_(order, order)]
-    matrix.flags.writeable = False
-    return {"matrix": matrix, "dissim_rankings": greedy_order(matrix)}
-
-
-def _provenance(
-    row: Row, images_hash: str, job: Job, result: JobResult, random_state: RandomState
-) -> dict[str, Any]:
-    run: dict[str, Any] = {
-        "model_hash": row.plan.model_hash,
-        "images_hash": images_hash,
-        "preprocessing": row.plan.preprocessing,
-        "layers": row.plan.layers_text,
-        "random_state": repr(random_state),
-        "batch_size": job.batch_size,
-        "num_threads": result.num_threads,
-        "device": str(job.device) if job.device is not None else "as the model",
-        "versions": f"pytorch_feature_analysis {__version__}, torch {torch.__version__},"
-        f" numpy {np.__version__}",
-    }
-    return {"row_key": row.key, "run_id": fingerprint(run)[:16], **run}
-
-
-def _as_frame(rows: list[dict[str, Any]], sets: Sequence[ImageSet]) -> pd.DataFrame:
-    columns = [*RDM_COLUMNS, *sets[0].labels, *PROVENANCE_COLUMNS]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _undefined_in_words(job: Job, result: JobResult) -> list[str]:
-    places = []
-    for (index, layer, kind, _), keys in sorted(result.undefined.items(), key=repr):
-        more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-        places.append(
-            f"{', '.join(map(str, keys[:3]))}{more} of {job.sets[index].name} at layer '{layer}'"
-            f" of model '{job.model_name}' ({kind})"
-        )
-    return places
+    total = sum(len(job.images) for job in jobs)
+    with tqdm(total=total, desc="images", unit="image", disable=not (shown and jobs)) as bar:
+        yield _Bar(bar)
 
 
 def _warn_of_undefined(places: list[str]) -> None:

@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pytorch_feature_analysis._checks import check_count
-from pytorch_feature_analysis.matrices import check_square
+from pytorch_feature_analysis.matrices import add_transposed, check_square, is_finite, is_symmetric
 
 
-def greedy_order(rdm: np.ndarray) -> tuple[int, ...]:
+def greedy_order(rdm: np.ndarray, *, symmetric: bool = False) -> tuple[int, ...]:
     """Rank all items so that every first k of them are the greedy choice of k different ones.
 
     Parameters
@@ -17,6 +17,8 @@ def greedy_order(rdm: np.ndarray) -> tuple[int, ...]:
     rdm : ndarray, (n, n)
         Dissimilarities; the diagonal is not read. See `get_extreme_dissims_total` for NaN, for
         ties and for a matrix that is not symmetric.
+    symmetric : bool, default False
+        Whether it is known to be symmetric, so that this need not be looked for.
 
     Returns
     -------
@@ -24,20 +26,25 @@ def greedy_order(rdm: np.ndarray) -> tuple[int, ...]:
         A permutation of 0 ... n - 1.
     """
     rdm = np.asarray(rdm, dtype=np.float64)
-    finite = np.isfinite(rdm)
-    np.fill_diagonal(finite, val=False)
-    # Both directions are added: for a symmetric matrix that doubles every value exactly.
-    dissims = np.where(finite, rdm, 0.0)
-    dissims = dissims + dissims.T
-    known = finite | finite.T
-
     n = len(rdm)
-    alive = known.any(axis=0)
+    if n > 1 and is_finite(rdm) and (symmetric or is_symmetric(rdm)):
+        # Half of both directions added, and no second matrix of its size.
+        dissims, alive = rdm, np.ones(n, dtype=bool)
+        first, second = _farthest_pair(dissims)
+    else:
+        known = np.isfinite(rdm)
+        np.fill_diagonal(known, val=False)
+        # Both directions are added.
+        dissims = np.where(known, rdm, 0.0)
+        add_transposed(dissims)
+        known |= known.T
+        alive = known.any(axis=0)
+        np.copyto(dissims, -np.inf, where=~known)
+        first, second = _farthest_pair(dissims)
+        np.copyto(dissims, 0.0, where=~known)
     dead = tuple(np.flatnonzero(~alive).tolist())
     if len(dead) == n:
         return dead
-    # The first largest entry, row by row, of a symmetric matrix lies above the diagonal.
-    first, second = divmod(int(np.where(known, dissims, -np.inf).argmax()), n)
     order = [first, second]
     totals = np.where(alive, dissims[first] + dissims[second], -np.inf)
     totals[order] = -np.inf
@@ -47,6 +54,21 @@ def greedy_order(rdm: np.ndarray) -> tuple[int, ...]:
         totals += dissims[item]
         totals[item] = -np.inf
     return (*order, *dead)
+
+
+def _farthest_pair(dissims: np.ndarray) -> tuple[int, int]:
+    """Find the first largest value of a symmetric matrix, row by row, off the diagonal."""
+    first, second = divmod(int(dissims.argmax()), len(dissims))
+    if first < second:
+        return first, second
+    # It is on the diagonal.
+    largest, first, second = -np.inf, 0, 0
+    for i, row in enumerate(dissims[:-1]):
+        beyond = row[i + 1 :]
+        j = int(beyond.argmax())
+        if beyond[j] > largest:
+            largest, first, second = beyond[j], i, i + 1 + j
+    return first, second
 
 
 def get_extreme_dissims_total(

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from pytorch_feature_analysis._cells import object_series
-from pytorch_feature_analysis._checks import check_name, check_sequence
+from pytorch_feature_analysis._checks import check_name
 from pytorch_feature_analysis._files import (
     atomic_write,
     check_path,
     check_writable,
     keep_previous,
-    pickle_read,
     same_content,
 )
-from pytorch_feature_analysis.dataframes import df_filter
-from pytorch_feature_analysis.rdm_stack import check_rdm_stack
-from pytorch_feature_analysis.stack_parquet import (
-    condition_names,
-    read_note,
-    read_parquet,
-    write_parquet,
+from pytorch_feature_analysis.rdm_stack import checked_stack
+from pytorch_feature_analysis.stack_parquet import condition_names, read_parquet, write_parquet
+from pytorch_feature_analysis.stack_parts import (
+    PARTS_SUFFIX,
+    part_files,
+    parts_folder,
+    read_parts,
 )
-from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS
+from pytorch_feature_analysis.stack_pickle import read_pickle, write_pickle
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +118,8 @@ def read_rdms(
     ----------
     path : str or Path
         A ``.parquet`` file of `write_rdms`, or a pickle (``.p``, ``.pkl``) of a frame, by
-        whomever it was made: it is read without running code from it, see `pickle_read`.
+        whomever it was made: it is read without running code from it, see `pickle_read`. Or the
+        folder ``<file>.parts`` of a `get_rdms` run that is not finished, see Notes.
     where : list of (column, value) or (column, list of values), optional
         Which rows to read; the conditions of `df_filter`. From parquet, only the columns that it
         names are read in full, and of the others only what is near the rows that it finds.
@@ -150,6 +146,16 @@ def read_rdms(
     --------
     write_rdms : Its inverse.
 
+    Notes
+    -----
+    `get_rdms` keeps what it has finished as parts, in a folder ``<file>.parts``, until the whole
+    goes into the file. As long as there is no file, its path reads the parts, and a log line warns
+    that rows are missing; the same call of `get_rdms` computes these and writes the file. Where
+    there is a file, it is read alone, and parts beside it are mentioned in the log (level INFO);
+    the folder's own path reads them. Parts make one stack, each row once, in an order that depends
+    on the rows alone and is not that of the file to be; `where`, `columns` and `provenance` go for
+    it as for a file.
+
     Examples
     --------
     >>> import pathlib, tempfile
@@ -169,6 +175,41 @@ def read_rdms(
            [nan,  0.]])
     """
     path = check_path(path, argument="path")
+    if path.suffix == PARTS_SUFFIX and not path.is_file():
+        return _read_folder(path, where, columns, provenance)
+    _is_parquet(path, argument="path")
+    folder = parts_folder(path)
+    n_parts = len(part_files(folder))
+    if n_parts and not path.is_file():
+        logger.warning(
+            "'%s' is not finished: its rows are those of the parts in '%s' that its run has"
+            " written so far (%d). Where the run has ended, its call of get_rdms(...,"
+            " out_fname='%s') made once more computes what is missing and writes the file",
+            *(path, folder, n_parts, path),
+        )
+        try:
+            return read_parts(folder, where=where, columns=columns, provenance=provenance)
+        except FileNotFoundError:
+            # The run has finished just now, and has put the parts into its file.
+            if not path.is_file():
+                raise
+    elif n_parts:
+        logger.info(
+            "'%s' is read without the parts in '%s' of a run that is not finished (%d): its call"
+            " of get_rdms(..., out_fname='%s') made once more adds them",
+            *(path, folder, n_parts, path),
+        )
+    return read_stack(path, where=where, columns=columns, provenance=provenance)
+
+
+def read_stack(
+    path: Path,
+    *,
+    where: Any = None,
+    columns: Sequence[str] | None = None,
+    provenance: bool = False,
+) -> pd.DataFrame:
+    """Read a file alone, whatever parts of an unfinished run lie beside it; see `read_rdms`."""
     is_parquet = _is_parquet(path, argument="path")
     if not path.is_file():
         folder = path.resolve().parent
@@ -181,7 +222,20 @@ def read_rdms(
         condition_names(where)
     if is_parquet:
         return read_parquet(path, where=where, columns=columns, provenance=provenance)
-    return _read_pickle(path, where, columns, provenance)
+    return read_pickle(path, where, columns, provenance)
+
+
+def _read_folder(
+    folder: Path, where: Any, columns: Sequence[str] | None, provenance: bool
+) -> pd.DataFrame:
+    file = folder.with_name(folder.name.removesuffix(PARTS_SUFFIX))
+    try:
+        return read_parts(folder, where=where, columns=columns, provenance=provenance)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"`path` is '{folder}', where no part of a stack is to be found. When a run has"
+            f" finished, its parts have gone into its file: read '{file}'."
+        ) from error
 
 
 def _is_parquet(path: Path, *, argument: str) -> bool:
@@ -197,98 +251,11 @@ def _is_parquet(path: Path, *, argument: str) -> bool:
 def _write(rdm_df: pd.DataFrame, path: Any, *, dtype: str, keep: bool) -> None:
     path = check_stack_path(path, argument="path")
     check_name(dtype, _DTYPES, argument="dtype", what="type of number")
-    matrices = check_rdm_stack(rdm_df)["matrix"].tolist()
+    matrices = checked_stack(rdm_df)["matrix"].tolist()
     if _is_parquet(path, argument="path"):
         with atomic_write(path) as temporary:
             write_parquet(rdm_df, matrices, temporary, matrix_dtype=dtype)
             if keep and not same_content(path, temporary):
                 keep_previous(path)
     else:
-        _write_pickle(rdm_df, path, keep)
-
-
-def _sidecar(path: Path) -> Path:
-    return path.with_name(f"{path.name}.provenance.parquet")
-
-
-def _write_pickle(rdm_df: pd.DataFrame, path: Path, keep: bool) -> None:
-    # Beside a link's target, so that both files stay together.
-    path = path.resolve()
-    known = [name for name in PROVENANCE_COLUMNS if name in rdm_df] if "row_key" in rdm_df else []
-    with atomic_write(path) as temporary:
-        with temporary.open("wb") as file:
-            pickle.dump(rdm_df.drop(columns=known), file, protocol=pickle.HIGHEST_PROTOCOL)
-        digest = _digest(temporary)
-        if keep and not same_content(path, temporary):
-            kept = keep_previous(path)
-            if kept is not None and _sidecar(path).exists():
-                _sidecar(path).replace(_sidecar(kept))
-    if known:
-        with atomic_write(_sidecar(path)) as temporary:
-            origin = rdm_df[known].reset_index(drop=True)
-            write_parquet(origin, None, temporary, note={"sha256": digest})
-    else:
-        _sidecar(path).unlink(missing_ok=True)
-
-
-def _read_pickle(
-    path: Path, where: Any, columns: Sequence[str] | None, provenance: bool
-) -> pd.DataFrame:
-    df = pickle_read(path)
-    if not isinstance(df, pd.DataFrame):
-        raise ValueError(
-            f"'{path}' holds a {type(df).__name__}, not a frame with a stack of RDMs."
-            " `pickle_read` reads it as it is."
-        )
-    wanted = None
-    if columns is not None:
-        wanted = check_sequence(columns, argument="columns", of="column names")
-    if "matrix" in df.columns:
-        for matrix in df["matrix"].tolist():
-            if isinstance(matrix, np.ndarray):
-                matrix.flags.writeable = False
-    conditions = [] if where is None else condition_names(where)
-    extra: list[str] = []
-    if provenance or any(name in PROVENANCE_COLUMNS for name in conditions):
-        extra = [name for name in PROVENANCE_COLUMNS if name not in df.columns]
-        origin = _read_sidecar(path, len(df))
-        for name in extra:
-            if origin is not None and name in origin.columns:
-                df[name] = origin[name].array
-            else:
-                df[name] = object_series([None] * len(df), df.index)
-    for argument, names in (("columns", wanted or ()), ("where", conditions)):
-        for name in names:
-            check_name(name, df.columns, argument=argument, what="column", owner=" of the file")
-    if where is not None:
-        df = df_filter(df, where)
-    names = df.columns.tolist() if wanted is None else list(dict.fromkeys(wanted))
-    names = [name for name in names if name not in extra]
-    return df[[*names, *extra] if provenance else names]
-
-
-def _read_sidecar(path: Path, n_rows: int) -> pd.DataFrame | None:
-    """Read where a pickle's rows came from; None when that is not known of this very file."""
-    sidecar = _sidecar(path.resolve())
-    if not sidecar.exists():
-        return None
-    try:
-        if read_note(sidecar).get("sha256") == _digest(path):
-            origin = read_parquet(sidecar, provenance=True)
-            if len(origin) == n_rows:
-                return origin
-        reason = "it was written with another version of it"
-    except (ValueError, OSError) as error:
-        reason = str(error)
-    logger.warning(
-        "'%s' does not say where the rows of '%s' came from: %s. It is ignored.",
-        sidecar,
-        path,
-        reason,
-    )
-    return None
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        write_pickle(rdm_df, path, keep=keep)

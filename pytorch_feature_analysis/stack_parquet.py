@@ -123,6 +123,12 @@ def read_note(path: Path) -> dict[str, Any]:
         return file.footer["note"]
 
 
+def read_names(path: Path) -> list[str]:
+    """Read the names of the columns of the frame that was given to `write_parquet`."""
+    with _naming(path), _File(path) as file:
+        return list(file.footer["columns"])
+
+
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
     """Turn the errors of a damaged file into one that names it."""
@@ -194,7 +200,7 @@ class _File:
         columns = {}
         for name in names:
             if name == _MATRIX:
-                columns[name] = object_series(_read_matrices(table), index)
+                columns[name] = object_series(self._matrices(rows), index)
             elif name in self.footer["stores"]:
                 columns[name] = self._column(table, name, index)
             else:
@@ -211,8 +217,6 @@ class _File:
     def _needed(self, names: Iterable[str]) -> list[str]:
         stores = self.footer["stores"]
         needed = [name for name in names if name in stores]
-        if _MATRIX in names:
-            needed += [_MATRIX, _IS_SQUARE]
         if _ORIGIN in stores and any(name in PROVENANCE_COLUMNS for name in names):
             needed.append(_ORIGIN)
         return needed + [name for name in stores if name.startswith(_INDEX)]
@@ -220,21 +224,39 @@ class _File:
     def _table(self, needed: list[str], rows: np.ndarray | None) -> Any:
         if rows is None:
             return self._file.read(columns=needed)
-        # Only the groups with such a row are read.
-        counts = [
-            self._file.metadata.row_group(k).num_rows for k in range(self._file.num_row_groups)
-        ]
-        starts = np.cumsum([0, *counts])
-        group_of = np.searchsorted(starts, rows, side="right") - 1
-        groups = np.unique(group_of)
-        before = np.cumsum([0, *(counts[k] for k in groups)])[:-1]
-        place = dict(zip(groups.tolist(), before.tolist(), strict=True))
+        groups = self._groups(rows)
+        table = self._file.read_row_groups([group for group, _, _ in groups], columns=needed)
+        before = np.cumsum([0, *(n_rows for _, n_rows, _ in groups)])
         taken = [
-            place[group] + row - starts[group]
-            for group, row in zip(group_of.tolist(), rows.tolist(), strict=True)
+            start + place
+            for start, (_, _, places) in zip(before.tolist(), groups, strict=False)
+            for place in places.tolist()
         ]
-        table = self._file.read_row_groups(groups.tolist(), columns=needed)
         return table.take(taken) if taken else table.slice(0, 0)
+
+    def _matrices(self, rows: np.ndarray | None) -> list[np.ndarray]:
+        """Read matrices by groups of rows: what is in the file never stands beside all of them."""
+        matrices = []
+        for group, n_rows, places in self._groups(rows):
+            table = self._file.read_row_groups([group], columns=[_MATRIX, _IS_SQUARE])
+            is_whole = len(places) == n_rows
+            matrices += _read_matrices(table if is_whole else table.take(places.tolist()))
+        return matrices
+
+    def _groups(self, rows: np.ndarray | None) -> list[tuple[int, int, np.ndarray]]:
+        """List the groups with some of these ascending rows: number, length and their places."""
+        groups = []
+        start = 0
+        for group in range(self._file.num_row_groups):
+            n_rows = self._file.metadata.row_group(group).num_rows
+            places = np.arange(n_rows)
+            if rows is not None:
+                low, high = np.searchsorted(rows, [start, start + n_rows])
+                places = rows[low:high] - start
+            if len(places):
+                groups.append((group, n_rows, places))
+            start += n_rows
+        return groups
 
     def _column(self, table: Any, name: str, index: pd.Index) -> pd.Series:
         return read_column(table[name], self.footer["stores"][name], name, index)

@@ -8,10 +8,12 @@ after an exception.
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -23,6 +25,9 @@ from pytorch_feature_analysis.batches import to_input as to_input
 from pytorch_feature_analysis.layers import layer_table
 from pytorch_feature_analysis.layouts import Layout, infer_layouts
 from pytorch_feature_analysis.layouts import n_prefix_tokens as n_prefix_tokens
+
+_turns: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()
+"""Per model the lock of the thread that holds it: hooks hear every thread's passes."""
 
 
 class _LastWantedLayerReached(BaseException):
@@ -41,6 +46,8 @@ class Target:
     """How often the module is called in a pass."""
     batch_axis: int
     layout: Layout
+    same_as: str = ""
+    """Name of an earlier target whose output this one is, unchanged (dropout in eval mode)."""
 
 
 @contextmanager
@@ -51,8 +58,16 @@ def _as_it_came(
 
     Yields the function that brings an input to the model's device and type of number. The fused
     attention path is off inside, because it calls no submodule and so no hook
-    (https://github.com/pytorch/pytorch/issues/128413).
+    (https://github.com/pytorch/pytorch/issues/128413). Threads take turns with a model.
     """
+    with _turns.setdefault(model, threading.RLock()), _held_in_eval(model, device) as place:
+        yield place
+
+
+@contextmanager
+def _held_in_eval(
+    model: nn.Module, device: Any
+) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
     flags = {module: module.training for module in model.modules()}
     tensors = [*model.parameters(), *model.buffers()]
     homes = {tensor.device for tensor in tensors}
@@ -176,6 +191,8 @@ class Survey:
     outputs: dict[tuple[str, int], LayerSurvey]
     refused: dict[tuple[str, int], str]
     """Why an output cannot be captured."""
+    same: dict[tuple[str, int], tuple[str, int]]
+    """Outputs that are those of an earlier call, handed on unchanged, and the first such call."""
 
 
 def survey(
@@ -223,7 +240,7 @@ def survey(
         if output is None or isinstance(axis, str):
             refused[path, call] = str(axis)
         else:
-            shape, _ = output
+            shape = output.shape
             found[path, call] = (axis, shape[:axis] + shape[axis + 1 :])
     n_calls_of_three = dict(of_three.keys())  # of a path's calls the last stays
     for path, count in n_calls.items():
@@ -238,22 +255,46 @@ def survey(
         for (key, (axis, _)), layout in zip(found.items(), layouts, strict=True)
     }
     order = {path: place for place, path in enumerate(n_calls, start=1)}
-    return Survey(n_calls, order, outputs, refused)
+    same = {
+        key: output.same_as
+        for key, output in of_two.items()
+        if output is not None
+        and output.same_as is not None
+        and key in outputs
+        and outputs.get(output.same_as) == outputs[key]
+    }
+    return Survey(n_calls, order, outputs, refused, same)
 
 
-_Seen: TypeAlias = tuple[tuple[int, ...], bool]
-"""Shape of an output, and whether it is complex."""
+class _Seen(NamedTuple):
+    """What was seen of an output."""
+
+    shape: tuple[int, ...]
+    is_complex: bool
+    same_as: tuple[str, int] | None
+    """The earlier call that put out the same tensor, untouched since."""
 
 
 def _outputs_of_a_pass(
     model: nn.Module, example: torch.Tensor, paths: list[str], batch_size: int
 ) -> dict[tuple[str, int], _Seen | None]:
     outputs: dict[tuple[str, int], _Seen | None] = {}
+    # By the number of the object; held weakly, since a pass needs its memory back.
+    alive: dict[int, tuple[weakref.ref[torch.Tensor], int, tuple[str, int]]] = {}
 
     def note(path: str, call: int, output: Any) -> None:
         tensor = first_tensor(output)
-        seen = None if tensor is None else (tuple(tensor.shape), tensor.is_complex())
-        outputs[path, call] = seen
+        if tensor is None:
+            outputs[path, call] = None
+            return
+        known, version, first = alive.get(id(tensor), (None, 0, ("", 0)))
+        # Tensors of inference mode do not count their changes.
+        count = None if tensor.is_inference() else tensor._version
+        is_same = known is not None and known() is tensor and version == count
+        if not is_same and count is not None:
+            alive[id(tensor)] = (weakref.ref(tensor), count, (path, call))
+        shape = tuple(tensor.shape)
+        outputs[path, call] = _Seen(shape, tensor.is_complex(), first if is_same else None)
 
     with _hooked(model, paths, note):
         model(example.expand(batch_size, *example.shape).clone())
@@ -264,8 +305,8 @@ def _batch_axis(of_two: _Seen | None, of_three: _Seen | None) -> int | str:
     """Axis that holds the images, or the reason why there is none."""
     if of_two is None or of_three is None:
         return "its output holds no tensor"
-    (two, is_complex), (three, _) = of_two, of_three
-    if is_complex:
+    two, three = of_two.shape, of_three.shape
+    if of_two.is_complex:
         return "its output is complex"
     changed = [
         axis for axis, sizes in enumerate(zip(two, three, strict=False)) if len(set(sizes)) > 1

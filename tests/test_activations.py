@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,8 @@ from torch import nn
 from torchvision.transforms import functional
 
 import pytorch_feature_analysis as pfa
-from pytorch_feature_analysis.activations import choose_targets
+from pytorch_feature_analysis import activations
+from pytorch_feature_analysis.activations import choose_targets, time_batch
 
 N_IMAGES = 3
 
@@ -123,7 +126,7 @@ def test_every_call_of_a_reused_module_can_be_had(tiny, images):
 
 
 def test_each_call_has_its_own_layout(tiny, images):
-    targets, _ = choose_targets(tiny, images[0], None, calls="all")
+    targets, *_ = choose_targets(tiny, images[0], None, calls="all")
     shapes = {target.label: target.layout.shape for target in targets}
     assert shapes["relu1@1", 2] == (4, 6, 6)
     assert shapes["relu1", 2] == (5, 4, 4)
@@ -197,7 +200,7 @@ def test_half_precision_and_whole_numbers_come_back_as_floats(images):
 
 
 def test_a_layer_that_is_never_called_is_left_out_or_refused_by_name(tiny, images):
-    targets, left_out = choose_targets(tiny, images[0], None)
+    targets, left_out, _ = choose_targets(tiny, images[0], None)
     assert left_out == ["fc2"]
     assert "fc2" not in [target.label[0] for target in targets]
     with pytest.raises(ValueError, match=r"layers of Tiny cannot be captured: fc2 \(never called"):
@@ -220,7 +223,7 @@ def test_an_output_that_cannot_be_captured_is_left_out_or_refused_by_name(images
             self.mixing(x)
             return self.relu(x)
 
-    targets, (left_out,) = choose_targets(Net(), images[0], None)
+    targets, (left_out,), _ = choose_targets(Net(), images[0], None)
     assert [target.label[0] for target in targets] == ["original_rgb", "relu1"]
     assert left_out.startswith("mixing1 (no one axis of its output follows the images")
     with pytest.raises(ValueError, match=r"cannot be captured: mixing \(no one axis"):
@@ -502,3 +505,92 @@ def test_a_network_that_the_attention_path_would_skip_has_all_its_leaves():
     table = pfa.list_layers(nn.TransformerEncoder(layer, 2).eval(), input_shape=(5, 8))
     assert table.loc[~table["fired"], "module"].str.endswith("out_proj").all()
     assert (~table["fired"]).sum() == 2
+
+
+class Handing(nn.Module):
+    """Dropout, an identity and a container hand the ReLU's output on."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.relu = nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True)
+        self.dropout, self.block = nn.Dropout(), nn.Sequential(nn.Identity())
+
+    def forward(self, x):
+        return self.block(self.dropout(self.relu(self.conv(x))))
+
+
+def owners(model, which_layers, **options):
+    targets, *_ = choose_targets(model, torch.zeros(3, 8, 8), which_layers, **options)
+    return {target.label[0]: target.same_as for target in targets}
+
+
+def test_a_target_names_the_earlier_one_whose_output_it_is():
+    assert owners(Handing(), None) == {
+        "original_rgb": "",
+        "conv1": "",
+        "relu1": "",
+        "dropout1": "relu1",
+        "identity1": "relu1",
+    }
+
+
+def test_of_targets_with_one_output_the_first_that_is_asked_for_is_the_owner():
+    assert owners(Handing(), ["block", "dropout", "conv1", "relu1"]) == {
+        "block": "",
+        "dropout": "block",
+        "conv1": "",
+        "relu1": "block",
+    }
+    # The owner is among those asked for.
+    assert owners(Handing(), ["identity1", "conv1"]) == {"identity1": "", "conv1": ""}
+
+
+def test_a_layer_that_is_asked_for_by_two_names_is_one_output():
+    assert owners(Handing(), ["relu1", "relu", ("relu1", 2), "block.0"]) == {
+        "relu1": "",
+        "relu": "relu1",
+        "block.0": "relu1",
+    }
+
+
+def test_calls_of_a_module_are_owners_of_their_own(tiny):
+    class Reusing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.identity = nn.Conv2d(3, 3, 1), nn.Identity()
+
+        def forward(self, x):
+            return self.identity(self.conv(self.identity(self.conv(x))))
+
+    assert owners(Reusing(), ["conv1", "identity1"], calls="all") == {
+        "conv1@1": "",
+        "conv1": "",
+        "identity1@1": "conv1@1",
+        "identity1": "conv1",
+    }
+    assert owners(tiny, None, calls="all")["relu1@1"] == ""
+
+
+def test_the_units_of_a_network_are_those_of_its_layers_whatever_is_asked_for():
+    model = Handing()
+    n_units = 4 * 6 * 6 * 4
+    for layers in (None, ["conv1"], ["block"], ["block", "block.0", "relu"]):
+        assert choose_targets(model, torch.zeros(3, 8, 8), layers).n_units == n_units
+    assert choose_targets(model, torch.zeros(3, 8, 8), ["original_rgb"]).n_units == 0
+
+
+def test_a_batch_is_timed_to_each_layer_in_the_second_of_two_passes(tiny, images, monkeypatch):
+    targets, *_ = choose_targets(tiny, images[0], ["original_rgb", "conv1", "avgpool1", "relu1@1"])
+    clock = itertools.count(10)
+    monkeypatch.setattr(activations.time, "perf_counter", lambda: float(next(clock)))
+    passes, sizes = [], []
+    tiny.conv.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    tiny.pool.register_forward_hook(lambda *_: passes.append(1))
+    tiny.fc.register_forward_hook(lambda *_: pytest.fail("nobody asks for this layer"))
+    times = time_batch(tiny, images[0], targets, 5)
+    # The clock ticks when it is read: at the start of a batch, and at each output.
+    order = ["original_rgb", "conv1", "relu1@1", "avgpool1"]
+    assert times.reach == {layer: float(tick) for tick, layer in enumerate(order, start=1)}
+    assert times.total == 5.0
+    assert sizes == [5, 5]
+    assert len(passes) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 
@@ -14,6 +15,7 @@ from torchvision.transforms import functional
 
 from pytorch_feature_analysis import batches
 from pytorch_feature_analysis.batches import (
+    KeptInputs,
     preprocessing_of,
     read_batches,
     tensor_batches,
@@ -175,3 +177,116 @@ def test_the_number_of_threads_changes_nothing(monkeypatch):
     monkeypatch.setattr(batches, "_PREFETCH_THREADS", 1)
     found = [batch.tensor for batch in read_batches(images, functional.to_tensor, 6)]
     assert all(torch.equal(one, other) for one, other in zip(expected, found, strict=True))
+
+
+@pytest.fixture
+def kept():
+    inputs = KeptInputs()
+    yield inputs
+    inputs.close()
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64]
+)
+def test_inputs_that_are_kept_come_back_as_they_were(kept, dtype):
+    shapes = [(3, 8, 8), (3, 10, 12), (5,), (1, 1)]
+    inputs = [(100 * torch.randn(shape)).to(dtype) for shape in shapes]
+    assert kept.get(0) is None
+    for position in (2, 0, 3, 1):
+        kept.put(position, inputs[position])
+    for position, tensor in enumerate(inputs):
+        found = kept.get(position)
+        assert found.dtype == dtype
+        assert torch.equal(found, tensor)
+        found.zero_()
+        assert torch.equal(kept.get(position), tensor)
+    assert kept.get(4) is None
+
+
+def test_inputs_that_do_not_lie_together_or_need_gradients_are_kept(kept):
+    wide = torch.randn(8, 6, requires_grad=True)
+    kept.put(0, wide.T[::2])
+    kept.put(1, wide[:1].expand(3, 6))
+    assert torch.equal(kept.get(0), wide.T[::2])
+    assert torch.equal(kept.get(1), wide[:1].expand(3, 6))
+
+
+def test_an_input_is_kept_once(kept):
+    kept.put(0, torch.ones(2))
+    kept.put(0, torch.zeros(2))
+    assert kept.get(0).tolist() == [1, 1]
+
+
+class Disk:
+    """A file on a disk that holds so many bytes."""
+
+    def __init__(self, file, room, how):
+        self._file, self._room, self._how = file, room, how
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+    def write(self, content):
+        if self._file.tell() + len(content) > self._room:
+            if self._how == "fails":
+                raise OSError(28, "No space left on device")
+            return self._file.write(bytes(content)[: self._room - self._file.tell()])
+        return self._file.write(content)
+
+
+@pytest.mark.parametrize("how", ["fails", "writes a part"])
+def test_where_the_disk_is_full_inputs_are_made_anew(how, kept):
+    one = 3 * 4 * 4 * 4
+    kept._file = Disk(kept._file, 5 * one + 7, how)
+    made = []
+
+    def transform(image):
+        made.append(image.getpixel((0, 0))[0])
+        return functional.to_tensor(image)
+
+    images = [picture(10 * i) for i in range(8)]
+    expected = [batch.tensor for batch in read_batches(images, functional.to_tensor, 3)]
+    for n_made in (8, 3, 3):
+        made.clear()
+        found = [batch.tensor for batch in read_batches(images, transform, 3, inputs=kept)]
+        assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+        assert len(made) == n_made
+    # What is small enough for the rest of the disk is not put there either.
+    kept.put(99, torch.ones(1))
+    assert kept.get(99) is None
+
+
+def test_inputs_are_taken_from_where_they_are_kept(kept):
+    images = [picture(10 * i, (4, 4 + 2 * (i > 3))) for i in range(7)]
+    names = [f"image {i}" for i in range(7)]
+    first = list(read_batches(images, functional.to_tensor, 3, names=names, inputs=kept))
+
+    def fail(image):
+        raise AssertionError("an image was prepared again")
+
+    again = list(read_batches([None] * 7, fail, 3, names=names, inputs=kept))
+    assert [batch.positions for batch in again] == [batch.positions for batch in first]
+    for one, other in zip(again, first, strict=True):
+        assert torch.equal(one.tensor, other.tensor)
+    # In batches of another size too.
+    whole = list(read_batches([None] * 7, fail, 4, names=names, inputs=kept))
+    assert [batch.positions for batch in whole] == [[0, 1, 2, 3], [4, 5, 6]]
+    assert numbers(whole[1]) == [40, 50, 60, 60]
+
+
+def test_inputs_that_nobody_closes_leave_no_open_file():
+    inputs = KeptInputs()
+    file = inputs._file
+    inputs.put(0, torch.ones(3))
+    del inputs
+    gc.collect()
+    assert file.closed
+
+
+def test_kept_inputs_have_no_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(batches.tempfile, "tempdir", str(tmp_path))
+    inputs = KeptInputs()
+    inputs.put(0, torch.ones(3))
+    assert list(tmp_path.iterdir()) == []
+    inputs.close()

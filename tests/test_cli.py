@@ -1,5 +1,7 @@
 """The commands of `pfa`: each does what its function does, and says in one line what is wrong."""
 
+import contextlib
+import functools
 import io
 import logging
 import re
@@ -12,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from made_runs import SLOW, use_disk
 from PIL import Image, ImageDraw
 
 import pytorch_feature_analysis as pfa
@@ -151,6 +154,121 @@ def test_a_second_call_computes_nothing_again(folder, tmp_path, monkeypatch):
     result = pfa_(*command, "--debug")
     assert "12 rows: 12 served" in result.stderr
     assert result.stdout == said
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Keyword arguments of each call of `get_rdms` and `plan_rdms`, which do nothing."""
+    made = []
+
+    def keep(name, frame):
+        def call(*_args, **options):
+            made.append((name, options))
+            return frame
+
+        return call
+
+    monkeypatch.setattr(cli, "get_rdms", keep("get_rdms", pd.DataFrame({"model": ["net"]})))
+    monkeypatch.setattr(cli, "plan_rdms", keep("plan_rdms", pd.DataFrame({"model": ["net"]})))
+    return made
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_rdms_hands_the_options_of_large_runs_on(folder, tmp_path, calls, dry):
+    command = ["rdms", folder / "stimuli", *DESIGN, *NETWORK, "--out", tmp_path / "a.p", *dry]
+    options = "--batch-size auto --memory-budget 1.5GB --num-threads 2 --num-cores 3"
+    run(*command, *options.split())
+    run(*command, "--batch-size", 7)
+    run(*command)
+    assert {name for name, _ in calls} == {"plan_rdms" if dry else "get_rdms"}
+    names = ("batch_size", "memory_budget", "num_threads", "num_cores")
+    assert [tuple(given[name] for name in names) for _, given in calls] == [
+        ("auto", "1.5GB", 2, 3),
+        (7, None, None, None),
+        (None, None, None, None),
+    ]
+
+
+def test_a_small_budget_makes_more_passes_and_the_same_stack(folder, tmp_path, monkeypatch):
+    use_disk(monkeypatch, SLOW)
+    command = ["rdms", folder / "stimuli", *DESIGN, *NETWORK, "--batch-size", 2]
+    small = ["--memory-budget", "14MB"]
+    assert "several passes" in run(*command, *small, "--dry-run", "--out", tmp_path / "a.parquet")
+    assert "one pass" in run(*command, "--dry-run", "--out", tmp_path / "a.parquet")
+    run(*command, *small, "--out", tmp_path / "a.parquet")
+    run(*command, "--out", tmp_path / "b.parquet")
+    a, b = (pfa.read_rdms(tmp_path / name) for name in ("a.parquet", "b.parquet"))
+    pd.testing.assert_frame_equal(a, b, check_exact=True)
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_dry_run_prints_the_plan_and_writes_nothing(folder, tmp_path, monkeypatch, is_there):
+    out = tmp_path / "out" / "a.parquet"
+    out.parent.mkdir()
+    if is_there:
+        out.write_bytes((folder / "stack.parquet").read_bytes())
+
+    def compute(*_args, **_options):
+        pytest.fail("RDMs are computed")
+
+    monkeypatch.setattr(cli, "get_rdms", compute)
+    said = run("rdms", folder / "stimuli", *DESIGN, *NETWORK, "--dry-run", "--out", out)
+    table = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in said.splitlines())
+    models = pfa.prepare_models({"squeezenet1_1_random": ("squeezenet1_1", "random")})
+    plan = pfa.plan_rdms(
+        pfa.package_image_sets(
+            pfa.read_image_folder(folder / "stimuli", PATTERN), ["color"], ["obj"]
+        ),
+        models,
+        which_layers=["original_rgb", "conv1", "conv2"],
+    )
+    assert list(table) == list(plan.columns)
+    # All but what was measured.
+    measured = {"full_passes", "seconds"}
+    for name in set(table) - measured:
+        assert table[name] == str(plan[name].item()), name
+    assert float(table["seconds"]) > 0
+    assert [path.name for path in out.parent.iterdir()] == ["a.parquet"] * is_there
+    if is_there:
+        assert out.read_bytes() == (folder / "stack.parquet").read_bytes()
+
+
+def test_the_work_is_done_while_the_scheduler_is_used(folder, tmp_path, monkeypatch, calls):
+    @contextlib.contextmanager
+    def connect(address):
+        calls.append(("connected", address))
+        yield
+        calls.append(("disconnected", address))
+
+    monkeypatch.setattr(cli, "using_scheduler", connect)
+    command = ["rdms", folder / "stimuli", *DESIGN, *NETWORK, "--out", tmp_path / "a.p"]
+    run(*command)
+    assert [what for what, _ in calls] == ["get_rdms"]
+    calls.clear()
+    address = ["--scheduler", "tcp://10.0.0.1:8786"]
+    run(*command, *address)
+    run(*command, *address, "--dry-run")
+    there = [("connected", address[1]), ("disconnected", address[1])]
+    assert [call for call in calls if "_rdms" not in call[0]] == 2 * there
+    assert [what for what, _ in calls[1::3]] == ["get_rdms", "plan_rdms"]
+
+
+def test_a_scheduler_that_does_not_answer_or_cannot_be_asked_is_one_line(
+    folder, tmp_path, monkeypatch
+):
+    out = tmp_path / "a.p"
+    hasty = functools.partial(cli.using_scheduler, timeout=0.2)
+    monkeypatch.setattr(cli, "using_scheduler", hasty)
+    command = ["rdms", folder / "stimuli", *DESIGN, *NETWORK, "--out", out]
+    for dry in ([], ["--dry-run"]):
+        said = complaint(*command, "--scheduler", "tcp://127.0.0.1:9", *dry)
+        assert said.startswith("--scheduler is 'tcp://127.0.0.1:9', but nothing answers there wit")
+        assert "Start one with `dask scheduler`" in said
+    assert "missing port" in complaint(*command, "--scheduler", "somewhere")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    said = complaint(*command, "--scheduler", "tcp://127.0.0.1:9")
+    assert said.startswith("--scheduler needs Dask, which is not installed: pip install 'pytorch_")
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(
@@ -531,6 +649,46 @@ def save_text(path, text="no image"):
         (
             "rdms stimuli {design} {network} --device gpu --out a.p",
             "--device must be a device that this machine has",
+        ),
+        (
+            "rdms stimuli {design} {network} --memory-budget much --out a.p",
+            "--memory-budget must be an amount such as '2GB', '512MB' or a number of bytes",
+        ),
+        (
+            "rdms stimuli {design} {network} --memory-budget much --dry-run --out a.p",
+            "--memory-budget must be an amount such as '2GB', '512MB' or a number of bytes",
+        ),
+        (
+            "rdms stimuli {design} {network} --memory-budget 0GB --out a.p",
+            "--memory-budget must be more than nothing, not '0GB'.",
+        ),
+        (
+            "rdms stimuli {design} {network} --memory-budget 1KB --out a.p",
+            "--memory-budget leaves",
+        ),
+        (
+            "rdms stimuli {design} {network} --memory-budget 1KB --dry-run --out a.p",
+            "The smallest budget that works is",
+        ),
+        (
+            "rdms stimuli {design} {network} --batch-size many --out a.p",
+            "'--batch-size': 'many' is neither a number of images nor 'auto'. Try 'pfa rdms --hel",
+        ),
+        (
+            "rdms stimuli {design} {network} --batch-size 2.5 --out a.p",
+            "'--batch-size': '2.5' is neither a number of images nor 'auto'.",
+        ),
+        (
+            "rdms stimuli {design} {network} --batch-size 0 --out a.p",
+            "--batch-size must be at least 1, not 0.",
+        ),
+        (
+            "rdms stimuli {design} {network} --num-threads many --out a.p",
+            "Invalid value for '--num-threads': 'many' is not a valid integer. Try 'pfa rdms --he",
+        ),
+        (
+            "rdms stimuli {design} {network} --num-threads 0 --out a.p",
+            "--num-threads must be at least 1, not 0.",
         ),
         ("rdms stimuli {design} --out a.p", "Missing option '--model'. Try 'pfa rdms --help'."),
         ("rdms stimuli --layr conv1", "No such option '--layr'. Did you mean '--layer'? Try"),

@@ -11,6 +11,7 @@ import scipy.stats
 from scipy.spatial.distance import pdist, squareform
 
 import pytorch_feature_analysis as pfa
+from pytorch_feature_analysis import dissimilarity
 from pytorch_feature_analysis.dissimilarity import (
     METRICS,
     check_metrics,
@@ -457,3 +458,49 @@ def test_dissim_defs_are_the_guides_two_and_serve_as_metrics():
             pfa.compute_rdm(noise(), name),
             atol=1e-13,
         )
+
+
+@pytest.mark.parametrize("exact_in_single_precision", [True, False])
+def test_many_patterns_are_ranked_some_at_a_time(exact_in_single_precision, monkeypatch):
+    patterns = np.round(noise(11), 1)
+    patterns[4, 7] = np.nan
+    patterns[6, 0] = np.inf
+    # Three patterns at a time, and two at the end.
+    monkeypatch.setattr(dissimilarity, "_RANKED_TOGETHER", 3 * 40)
+    if not exact_in_single_precision:
+        monkeypatch.setattr(dissimilarity, "_SINGLE_PRECISION_HALVES", 39)
+    found = compute_rdms(patterns, check_metrics(["spearman"]))[0]
+    whole = np.isfinite(patterns).all(axis=1)
+    # oracle: scipy.stats.spearmanr
+    expected = 1 - scipy.stats.spearmanr(patterns[whole], axis=1).statistic
+    np.testing.assert_allclose(found[np.ix_(whole, whole)], expected, rtol=0, atol=1e-13)
+    assert np.isnan(found[~whole]).all()
+    assert np.isnan(found[:, ~whole]).all()
+
+
+def test_ranks_of_many_units_keep_their_digits():
+    patterns = np.round(noise(3, 5001), 3)
+    # oracle: scipy.stats.spearmanr
+    expected = 1 - scipy.stats.spearmanr(patterns, axis=1).statistic
+    np.testing.assert_allclose(pfa.compute_rdm(patterns, "spearman"), expected, atol=1e-13)
+
+
+def test_metrics_of_the_same_patterns_share_one_product(monkeypatch):
+    products = []
+    original = dissimilarity.pattern_geometry
+
+    def counted(patterns):
+        products.append(len(patterns))
+        return original(patterns)
+
+    monkeypatch.setattr(dissimilarity, "pattern_geometry", counted)
+    names = ["corr", "spearman", "cityblock", "cosine", "unit_spearman", "L2"]
+    compute_rdms(noise(), check_metrics(names))
+    assert products == [6, 6]
+
+
+def test_single_precision_holds_the_halves_of_ties():
+    limit = dissimilarity._SINGLE_PRECISION_HALVES
+    halves = np.array([limit - 0.5, limit - 1, 0.5])
+    np.testing.assert_array_equal(halves.astype(np.float32), halves)
+    assert float(np.float32(2 * limit + 0.5)) != 2 * limit + 0.5

@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 
 import pytorch_feature_analysis as pfa
+from pytorch_feature_analysis import _files, _locks
 from pytorch_feature_analysis._files import (
     atomic_write,
     check_writable,
     keep_previous,
+    leftovers,
     same_content,
 )
 
@@ -88,6 +90,41 @@ def test_previous_files_are_kept_under_numbered_names_and_logged(tmp_path, caplo
     assert [item.name for item in kept] == expected
     assert [item.read_text() for item in kept] == ["one", "two", "three"]
     assert "stack.superseded-3.p" in caplog.text
+
+
+def test_a_previous_folder_is_kept_like_a_file(tmp_path, caplog):
+    path = tmp_path / "stack.p.parts"
+    (tmp_path / "stack.p.superseded-2.parts").touch()
+    for content in ("one", "two"):
+        path.mkdir()
+        (path / "a.p").write_text(content)
+        with caplog.at_level(logging.WARNING):
+            kept = keep_previous(path)
+        assert (kept / "a.p").read_text() == content
+        assert not path.exists()
+    # The second name was taken, by a file.
+    assert kept.name == "stack.p.superseded-3.parts"
+    assert (tmp_path / "stack.p.superseded.parts" / "a.p").read_text() == "one"
+    assert f"the previous folder is kept as '{kept}'" in caplog.text
+
+
+def test_leftovers_are_the_temporary_files_of_an_atomic_write_and_no_others(tmp_path):
+    for name in ("out.p", ".hidden", ".out.p", ".out.0123456789ab.p.txt", "out.0123456789ab.p"):
+        (tmp_path / name).touch()
+    assert leftovers(tmp_path) == []
+    with (
+        atomic_write(tmp_path / "out.p") as one,
+        atomic_write(tmp_path / "a.b") as other,
+        atomic_write(tmp_path / "plain") as third,
+    ):
+        for temporary in (one, other, third):
+            temporary.touch()
+        assert leftovers(tmp_path) == sorted([one, other, third])
+    assert leftovers(tmp_path) == []
+
+
+def test_the_lock_is_the_one_of_its_module():
+    assert _files.file_lock is _locks.file_lock
 
 
 def test_files_agree_when_their_bytes_do(tmp_path):

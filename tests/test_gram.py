@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist, pdist, squareform
 
 from pytorch_feature_analysis import gram
+from pytorch_feature_analysis._threads import blas_threads, n_blas_threads
 from pytorch_feature_analysis.gram import pattern_geometry
+from pytorch_feature_analysis.pattern_rows import Chosen, Joined, Slots, SpillFile, Table
 
 N_UNITS = 3000
 
@@ -310,6 +315,56 @@ def test_a_long_chain_of_near_duplicates_falls_into_no_groups_and_is_right():
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
+@pytest.mark.parametrize("case", HARD_CASES)
+def test_stretches_of_rows_change_no_more_than_rounding(case, monkeypatch):
+    patterns = HARD_CASES[case]
+    # With two copies and a constant.
+    patterns = np.r_[patterns, patterns[:2], np.full_like(patterns[:1], 2.5)]
+    whole = pattern_geometry(patterns)
+    # Two rows of 15 at a time, and a single one at the end.
+    monkeypatch.setattr(gram, "_STRETCH_ELEMENTS", 30)
+    parts = pattern_geometry(patterns)
+    for found, expected in zip(
+        [*all_of(parts), parts.dot_product()], [*all_of(whole), whole.dot_product()], strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-15)
+        np.testing.assert_array_equal(found, found.T)
+
+
+def test_a_matrix_asked_for_the_last_time_takes_the_place_of_the_geometry():
+    patterns = noise()
+    patterns[3] = patterns[5]
+    patterns[7] = 2
+    for name in ("corr", "cosine", "squared_euclidean", "dot_product"):
+        geometry = pattern_geometry(patterns)
+        expected = getattr(geometry, name)()
+        before = geometry.standardised.copy()
+        assert not np.shares_memory(expected, geometry.standardised)
+        np.testing.assert_array_equal(geometry.standardised, before)
+        found = getattr(geometry.for_the_last_time(), name)()
+        np.testing.assert_array_equal(found, expected)
+        assert np.shares_memory(found, geometry.standardised)
+
+
+@pytest.mark.parametrize("size", [1, 1e-7])
+def test_a_geometry_takes_the_place_of_its_sums(size):
+    patterns = noise()
+    # Near copies, which are read again, and a constant.
+    patterns[8] = patterns[2] + size * noise(1, seed=1)[0]
+    patterns[4] = 1
+    reference = patterns[:3].mean(axis=0)
+    rows = np.r_[patterns - reference, [reference - 0.5], np.ones((1, N_UNITS))]
+    sums = np.asfortranarray(rows @ rows.T)
+    geometry = gram._geometry_from_sums(sums, 0.5, gram.as_source(patterns))
+    assert np.shares_memory(geometry.standardised, sums)
+    directed = np.arange(12) != 4
+    # oracle: brute force in longdouble; a pattern's own rounding is 1e-16
+    expected = exact(patterns[directed])[0]
+    found = geometry.corr()[np.ix_(directed, directed)]
+    np.testing.assert_allclose(found, expected, rtol=max(1e-11, 1e-15 / size), atol=1e-15)
+    assert np.isnan(geometry.corr()[4, directed]).all()
+
+
 def test_patterns_are_not_changed():
     patterns = HARD_CASES["a common mean of 1e4"].copy()
     patterns[3] = patterns[1]
@@ -326,3 +381,160 @@ def test_the_length_of_the_chunks_changes_no_more_than_rounding(monkeypatch):
     monkeypatch.setattr(gram, "_SHORTEST_CHUNK", 7)
     for found, expected in zip(all_of(pattern_geometry(patterns)), whole, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+class Spy:
+    """A source that notes who reads which units."""
+
+    def __init__(self, patterns):
+        self.n_units = patterns.shape[1]
+        self.readings = []
+        self._patterns = patterns
+
+    def __len__(self):
+        return len(self._patterns)
+
+    def read(self, rows, lo, hi, out):
+        self.readings.append((threading.get_ident(), len(rows), lo, hi))
+        out[...] = self._patterns[rows, lo:hi]
+
+
+def test_the_number_of_threads_of_blas_is_held_and_given_back():
+    before = n_blas_threads()
+    with blas_threads(1):
+        assert n_blas_threads() == 1
+        with blas_threads(2):
+            assert n_blas_threads() == 2
+        assert n_blas_threads() == 1
+    assert n_blas_threads() == before
+
+
+@pytest.mark.parametrize("shape", [(5, 300), (40, 60_000), (512, 12_000)])
+def test_the_number_of_threads_changes_no_bit(shape):
+    patterns, found, readers = noise(*shape).astype(np.float32), [], []
+    for number in (1, 2):
+        spy = Spy(patterns)
+        with blas_threads(number):
+            found.append(all_of(pattern_geometry(spy)))
+            assert n_blas_threads() == number  # also behind the threads of the parts
+        readers.append({thread for thread, *_ in spy.readings})
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert readers[0] == {threading.get_ident()}
+    if shape[1] > 1000:  # several chunks
+        assert len(readers[1] - readers[0]) == 2
+
+
+def test_many_patterns_are_multiplied_by_one_thread_after_the_other():
+    spy = Spy(noise(513, 5000))
+    with blas_threads(2):
+        pattern_geometry(spy)
+    assert {thread for thread, *_ in spy.readings} == {threading.get_ident()}
+
+
+def test_sums_in_parts_are_those_of_the_whole(monkeypatch):
+    patterns = noise(30, 9000)
+    monkeypatch.setattr(gram, "_CHUNK_ELEMENTS", 1024)
+    whole = {}
+    for parts in (1, 3, 8):
+        monkeypatch.setattr(gram, "_PARTS", parts)
+        whole[parts] = all_of(pattern_geometry(patterns))
+    for parts in (3, 8):
+        for found, expected in zip(whole[parts], whole[1], strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(20, 300), (40, 60_000), (513, 5000)])
+def test_units_are_read_once(shape):
+    spy = Spy(noise(*shape).astype(np.float32))
+    pattern_geometry(spy)
+    stretches = sorted((lo, hi) for _, n, lo, hi in spy.readings if n == shape[0])
+    assert stretches[0][0] == 0
+    assert stretches[-1][1] == shape[1]
+    assert all(before[1] == after[0] for before, after in pairwise(stretches))
+    # Beside these, a few patterns' first stretch, for the offset.
+    more = [reading for reading in spy.readings if reading[1] != shape[0]]
+    assert len(more) == 1
+
+
+def doubtful():
+    """Patterns of which some must be read again: near copies, copies, a constant, NaN."""
+    patterns = noise(12, 30_000).astype(np.float32)
+    patterns[1] = patterns[0] * (1 + 1e-5 * patterns[2])
+    patterns[3], patterns[4], patterns[5, 7] = patterns[2], 0.1, np.nan
+    return patterns
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("where", ["table", "file", "file of short stretches", "list", "joined"])
+def test_the_same_patterns_have_the_same_bits_wherever_they_are(where, dtype):
+    patterns = doubtful().astype(dtype)
+    order = [7, 2, 11, 4, 3, 0, 9, 8, 1, 5, 6, 10]
+    store = None
+    if where in ("list", "joined"):
+        source = [patterns[i] for i in order]
+        if where == "joined":
+            source = Joined(Spy(np.array(source[:5])), source[5:])
+    else:
+        make = Table if where == "table" else lambda *size: SpillFile(*size, None)
+        store = make(*patterns.shape, np.dtype(dtype))
+        if "short" in where:
+            store._length = 1000
+        store.put(range(12), patterns)
+        source = Slots(store, order)
+    found = pattern_geometry(source)
+    for one, expected in zip(
+        all_of(found), all_of(pattern_geometry(patterns[order])), strict=True
+    ):
+        np.testing.assert_array_equal(one, expected)
+    if store is not None:
+        store.close()
+
+
+def test_chosen_units_have_the_bits_of_a_table_of_them():
+    patterns = doubtful()
+    units = np.r_[np.arange(5000, 9000), np.arange(100), 29_999]
+    found = pattern_geometry(Chosen(Spy(patterns), units))
+    expected = pattern_geometry(np.ascontiguousarray(patterns[:, units]))
+    for one, other in zip(all_of(found), all_of(expected), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_source_that_knows_its_geometry_is_asked_for_it():
+    class Knowing(Spy):
+        def own_geometry(self):
+            return "its own"
+
+    spy = Knowing(noise(3))
+    assert pattern_geometry(spy) == "its own"
+    assert spy.readings == []
+
+
+def test_a_fault_in_reading_comes_out_and_leaves_the_threads_as_they_were():
+    class Failing(Spy):
+        def read(self, rows, lo, hi, out):
+            super().read(rows, lo, hi, out)
+            if lo > 20_000:
+                raise OSError("the disk is gone")
+
+    with blas_threads(2):
+        with pytest.raises(OSError, match="the disk is gone"):
+            pattern_geometry(Failing(noise(40, 60_000)))
+        assert n_blas_threads() == 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_means_of_any_size_beside_small_spreads_are_right(seed):
+    # A stretch of the sums is right only as long as the mean is not far larger than the spread.
+    rng = np.random.default_rng(seed)
+    sizes = 10.0 ** rng.uniform(-3, 9, (12, 1))
+    patterns = noise(seed=seed) * 10.0 ** rng.uniform(-3, 3, (12, 1)) + sizes
+    found = pattern_geometry(patterns)
+    # oracle: brute force in longdouble; the patterns themselves are rounded at 1e-16 of the mean
+    rows = patterns.astype(np.longdouble)
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(found.means, rows.mean(axis=1).astype(float), rtol=1e-14)
+    expected = np.sqrt((centred**2).sum(axis=1)).astype(float)
+    np.testing.assert_allclose(found.spreads, expected, rtol=1e-11)
+    for one, other in zip(all_of(found), exact(patterns), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12 * other.max())

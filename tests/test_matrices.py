@@ -10,7 +10,16 @@ import scipy.stats
 from scipy.spatial.distance import squareform
 
 import pytorch_feature_analysis as pfa
-from pytorch_feature_analysis.matrices import dead_items, is_condensable, to_condensed, to_square
+from pytorch_feature_analysis import matrices
+from pytorch_feature_analysis.matrices import (
+    add_transposed,
+    dead_items,
+    is_condensable,
+    is_finite,
+    is_symmetric,
+    to_condensed,
+    to_square,
+)
 
 
 def random_rdm(n, seed=0):
@@ -253,3 +262,34 @@ def test_no_input_is_changed():
         function(*pair[1])
     pfa.stderr(rdm[0])
     to_square(to_condensed(rdm))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_value_that_is_not_finite_is_found_wherever_it_is(bad):
+    assert is_finite(np.array([[1e308, 1e308], [-1e308, 5e-324]]))
+    for place in itertools.product(range(3), range(4)):
+        array = np.ones((3, 4))
+        array[place] = bad
+        assert not is_finite(array)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 10])
+def test_symmetry_is_seen_in_tiles(n, monkeypatch):
+    monkeypatch.setattr(matrices, "_TILE", 3)
+    rdm = random_rdm(n)
+    assert is_symmetric(rdm)
+    for i, j in itertools.permutations(range(n), 2):
+        other = rdm.copy()
+        other[i, j] += 1e-15
+        assert not is_symmetric(other)
+        other[i, j] = other[j, i] = np.nan
+        assert not is_symmetric(other)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 10])
+def test_the_transpose_is_added_in_place(n, monkeypatch):
+    monkeypatch.setattr(matrices, "_TILE", 3)
+    matrix = np.random.default_rng(n).random((n, n))
+    expected = matrix + matrix.T
+    add_transposed(matrix)
+    np.testing.assert_array_equal(matrix, expected)

@@ -19,6 +19,7 @@ from made_stacks import (
 )
 from scipy.stats import pearsonr, spearmanr
 
+from pytorch_feature_analysis import rdm_stack
 from pytorch_feature_analysis.meta_rdms import get_meta_rdms
 from pytorch_feature_analysis.stack_files import read_rdms
 
@@ -235,6 +236,15 @@ def test_rankings_are_those_of_the_meta_rdm():
     result = meta(stack, dissim_metrics=["euclidean_distance"])
     np.testing.assert_array_equal(result["matrix"][0], [[0, 1, 2], [1, 0, 3], [2, 3, 0]])
     assert result["dissim_rankings"][0] == (1, 2, 0)
+
+
+def test_the_rdms_that_go_in_are_not_ranked(rng, monkeypatch):
+    def never(matrices):
+        raise AssertionError
+
+    expected = meta(small_stack(rng))
+    monkeypatch.setattr(rdm_stack, "greedy_orders", never)
+    assert list(meta(small_stack(rng)).columns) == list(expected.columns)
 
 
 def test_matrices_are_read_only_and_nothing_that_came_in_changes(rng):

@@ -133,3 +133,65 @@ def test_own_functions_may_be_asymmetric(rng):
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("metric", ["corr", "euclidean_distance", "squared_euclidean"])
+def test_sums_of_a_few_patterns_at_a_time_are_those_of_all(rng, metric, monkeypatch):
+    rows = _rows(rng, 23, 23)
+    # Near copies in one table and in two, a copy, and a pattern without cells.
+    rows[1] = rows[2] * (1 + 1e-7 * rng.random(40))
+    rows[20] = rows[4] * (1 + 1e-7 * rng.random(40))
+    rows[21] = rows[5]
+    rows[9] = np.nan
+    before = rows.copy()
+    # Five patterns a table, and three in the last.
+    monkeypatch.setattr(pairwise_complete, "_TABLE_ELEMENTS", 5 * 40)
+    (rdm,) = compute_rdms_pairwise(rows, check_metrics([metric]))
+    there = np.arange(23) != 9
+    expected = _pair_by_pair(rows[there], metric)
+    np.testing.assert_allclose(rdm[np.ix_(there, there)], expected, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(rdm, rdm.T)
+    assert np.isnan(rdm[9]).all()
+    assert rdm[5, 21] == 0
+    np.testing.assert_array_equal(rows, before)
+    # oracle: the difference itself, which keeps its digits
+    both = np.isfinite(rows[4]) & np.isfinite(rows[20])
+    squared = np.sum((rows[4, both] - rows[20, both]) ** 2)
+    expected = {"euclidean_distance": np.sqrt(squared), "squared_euclidean": squared}
+    if metric in expected:
+        np.testing.assert_allclose(rdm[4, 20], expected[metric], rtol=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["corr", "euclidean_distance"])
+def test_patterns_without_cells_take_no_pair_loop(rng, metric, monkeypatch):
+    rows = _rows(rng, 20, 20)
+    rows[[3, 8, 9]] = np.nan
+    calls = []
+
+    def counted(rows, finite, chosen, metrics):
+        calls.append(chosen)
+
+    monkeypatch.setattr(pairwise_complete, "_on_common_cells", counted)
+    (rdm,) = compute_rdms_pairwise(rows, check_metrics([metric]))
+    assert calls == []
+    expected = np.zeros((20, 20), dtype=bool)
+    expected[[3, 8, 9]] = expected[:, [3, 8, 9]] = True
+    np.testing.assert_array_equal(np.isnan(rdm), expected)
+
+
+def test_patterns_that_all_lack_the_same_are_compared_at_once(rng, monkeypatch):
+    rows = rng.random((12, 40))
+    rows[:, [3, 17]] = np.nan
+    calls = []
+
+    def counted(some, metrics):
+        calls.append(some.shape)
+        return compute_rdms(some, metrics)
+
+    monkeypatch.setattr(pairwise_complete, "compute_rdms", counted)
+    names = ["corr", "spearman", "cityblock"]
+    for name, rdm in zip(names, compute_rdms_pairwise(rows, check_metrics(names)), strict=True):
+        np.testing.assert_allclose(rdm, _pair_by_pair(rows, name), rtol=0, atol=1e-12)
+    assert calls == [(12, 38)]
+    nothing = np.full((3, 4), np.nan)
+    assert np.isnan(compute_rdms_pairwise(nothing, check_metrics(["corr"]))[0]).all()

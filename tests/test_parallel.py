@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import threading
 import time
+import warnings
 
 import joblib
 import numpy as np
 import pytest
 
 import pytorch_feature_analysis as pfa
+from pytorch_feature_analysis import _parallel
 from pytorch_feature_analysis._parallel import (
     METHODS,
     check_num_cores,
+    count_workers,
+    iter_finished,
     iter_parallel,
     parallel_map,
 )
@@ -243,3 +248,130 @@ def test_the_number_of_cores_is_a_whole_number_but_not_zero():
     for bad in (2.0, True, "all"):
         with pytest.raises(TypeError, match=f"`num_cores` must be a whole number.*not {bad!r}"):
             pfa.parallel_process(abs, [], bad)
+
+
+# What joblib says, in a thread of its own, where a worker has grown and is replaced by a new one.
+REPLACED = "A worker stopped while some jobs were given to the executor. This can be caused by"
+
+
+@pytest.mark.parametrize(
+    ("backend", "num_cores"), [("threading", 3), ("sequential", None), ("loky", 1)]
+)
+def test_finished_results_come_with_the_places_of_their_items(backend, num_cores):
+    items = [5, 3, 8, 3]
+    with joblib.parallel_config(backend=backend):
+        found = list(iter_finished(lambda item: item**2, items, num_cores=num_cores))
+    assert sorted(found) == [(0, 25), (1, 9), (2, 64), (3, 9)]
+    if num_cores in (None, 1):
+        assert [place for place, _ in found] == [0, 1, 2, 3]
+
+
+def test_what_is_finished_first_comes_first_from_threads():
+    go_on = threading.Event()
+
+    def first_waits(item):
+        assert item or go_on.wait(30)
+        return -item
+
+    with joblib.parallel_config(backend="threading"):
+        results = iter_finished(first_waits, range(3), num_cores=2)
+        assert sorted([next(results), next(results)]) == [(1, -1), (2, -2)]
+        go_on.set()
+        assert list(results) == [(0, 0)]
+
+
+def test_no_items_have_no_results():
+    for num_cores in (None, 2):
+        assert list(iter_finished(abs, [], num_cores=num_cores)) == []
+
+
+@pytest.mark.parametrize("num_cores", [1, 2])
+def test_an_exception_ends_what_is_being_finished(num_cores):
+    started = []
+
+    def third_fails(item):
+        started.append(item)
+        if item == 2:
+            raise ZeroDivisionError("of the user's own")
+        time.sleep(0.001)
+        return item
+
+    with joblib.parallel_config(backend="threading"):
+        results, found = iter_finished(third_fails, range(300), num_cores=num_cores), []
+        with pytest.raises(ZeroDivisionError, match="of the user's own"):
+            found.extend(results)
+        assert list(results) == []
+    assert 2 not in [place for place, _ in found]
+    assert len(started) < 150
+    if num_cores == 1:
+        assert found == [(0, 0), (1, 1)]
+
+
+def test_who_stops_asking_for_finished_results_ends_the_work():
+    started = []
+
+    def work(item):
+        started.append(item)
+        time.sleep(0.002)
+
+    with joblib.parallel_config(backend="threading"):
+        results = iter_finished(work, range(300), num_cores=2)
+        next(results)
+        results.close()  # a warning here would be an error
+    assert len(started) < 150
+
+
+def test_bad_numbers_of_cores_are_refused_for_finished_results():
+    with pytest.raises(ValueError, match="`num_cores` must not be 0"):
+        next(iter_finished(abs, [1], num_cores=0))
+
+
+def test_a_backend_that_knows_no_order_but_its_own_still_gives_the_places():
+    with joblib.parallel_config(backend="multiprocessing", n_jobs=1):
+        assert list(iter_finished(abs, [-1, -2])) == [(0, 1), (1, 2)]
+
+
+def test_a_worker_that_is_replaced_is_no_cause_for_alarm():
+    # Workers that hold networks grow. Made an error, the word of it would end joblib's thread, and
+    # the results would never come.
+    def work(item):
+        warnings.warn(REPLACED, UserWarning, stacklevel=1)
+        return item
+
+    for iterate in (iter_finished, iter_parallel):
+        assert len(list(iterate(work, range(2), num_cores=1))) == 2
+
+
+def test_a_module_that_the_work_itself_lacks_is_not_laid_at_a_workers_door():
+    def imports(_):
+        importlib.import_module("a_module_of_nowhere")
+
+    with pytest.raises(ModuleNotFoundError, match="No module named 'a_module_of_nowhere'"):
+        list(iter_finished(imports, [1], num_cores=1))
+
+
+def test_workers_are_counted_as_joblib_does():
+    assert count_workers(None) == count_workers("na") == (1, True)
+    assert count_workers(3) == (3, True)
+    assert count_workers(-1) == (joblib.effective_n_jobs(-1), True)
+    with joblib.parallel_config(backend="threading", n_jobs=2):
+        assert count_workers(None) == (2, True)
+        assert count_workers(1) == (1, True)
+    with joblib.parallel_config(n_jobs=5):
+        assert count_workers("na") == (5, True)
+    with joblib.parallel_config(backend="sequential"):
+        assert count_workers(4) == (1, True)
+    with pytest.raises(ValueError, match="must not be 0"):
+        count_workers(0)
+
+
+def test_workers_of_dask_may_be_on_other_machines(monkeypatch):
+    backend = type("DaskDistributedBackend", (), {"__module__": "joblib._dask"})()
+    monkeypatch.setattr(_parallel, "get_active_backend", lambda: (backend, None))
+    monkeypatch.setattr(_parallel, "effective_n_jobs", lambda n_jobs: 7)
+    assert count_workers(None) == (7, False)
+
+
+def test_there_is_at_least_one_worker(monkeypatch):
+    monkeypatch.setattr(_parallel, "effective_n_jobs", lambda n_jobs: 0)
+    assert count_workers(None) == (1, True)

@@ -1,12 +1,15 @@
 import itertools
+import tracemalloc
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_stacks import (
     GUIDE_GROUPING,
     LAYERS,
     make_stack,
     meta,
+    random_rdm,
     rows_where,
     same_cells,
     small_stack,
@@ -15,7 +18,9 @@ from made_stacks import (
 )
 from scipy.stats import pearsonr, spearmanr
 
+from pytorch_feature_analysis import pairwise_complete
 from pytorch_feature_analysis.meta_rdms import get_meta_rdms
+from pytorch_feature_analysis.selection import greedy_order
 
 
 @pytest.fixture
@@ -204,3 +209,61 @@ def test_two_workers_give_the_same_frame(rng):
     serial = meta(stack, ["obj", "layer"], dissim_metrics=metrics, **options)
     parallel = meta(stack, ["obj", "layer"], dissim_metrics=metrics, num_cores=2, **options)
     same_cells(serial, parallel)
+
+
+def test_rankings_of_a_function_of_ones_own_that_is_not_symmetric_are_its_own(rng):
+    def crooked(x, y):
+        return float(2 * x.sum() - y.max())
+
+    result = meta(small_stack(rng), dissim_metrics=["corr", ("crooked", crooked), "cityblock"])
+    matrix = result["matrix"][1]
+    assert not np.allclose(matrix, matrix.T)
+    # Oracle: the ranking of the matrix alone.
+    assert result["dissim_rankings"].tolist() == [greedy_order(m) for m in result["matrix"]]
+
+
+def test_subsets_of_all_and_of_some_entries_are_parts_of_one_rdm(rng):
+    stack = small_stack(rng)
+    some = ["layer1", "layer4", "layer5"]
+    result = meta(
+        stack,
+        entry_var_subsets=[("all", "all"), ("some", some), ("every", stack["layer"].tolist())],
+        num_perms=2,
+        dissim_metrics=["corr", "euclidean_distance"],
+    )
+    by_name = result.groupby("entry_var_subset")["matrix"].agg(list)
+    assert list(map(len, by_name)) == [6, 6, 6]
+    for whole, part, every in zip(by_name["all"], by_name["some"], by_name["every"], strict=True):
+        np.testing.assert_array_equal(part, whole[np.ix_([1, 4, 5], [1, 4, 5])])
+        np.testing.assert_array_equal(every, whole)
+        assert not any(matrix.flags.writeable for matrix in (whole, part, every))
+
+
+@pytest.mark.parametrize("how", ["whole", "a dead item", "dead items of their own"])
+@pytest.mark.parametrize("metric", ["corr", "spearman", "euclidean_distance"])
+def test_memory_stays_within_a_few_copies_of_the_triangles(rng, how, metric, monkeypatch):
+    n_rows, n_items = 1500, 80
+    stack = pd.DataFrame(
+        {
+            "layer": range(n_rows),
+            "matrix": [random_rdm(rng, n_items) for _ in range(n_rows)],
+            "entry_keys": [tuple((k,) for k in range(n_items))] * n_rows,
+        }
+    )
+    if how == "a dead item":
+        stack["matrix"] = [with_dead(matrix, 3) for matrix in stack["matrix"]]
+    elif how == "dead items of their own":
+        if metric == "spearman":
+            pytest.skip("each of the 80 sets of common items is ranked on its own")
+        stack["matrix"] = list(map(with_dead, stack["matrix"], rng.integers(n_items, size=n_rows)))
+    meta(small_stack(rng), dissim_metrics=[metric])
+    # What is worked on at a time, which does not grow with the RDMs, would be half of these few.
+    monkeypatch.setattr(pairwise_complete, "_TABLE_ELEMENTS", 2**16)
+    tracemalloc.start()
+    try:
+        meta(stack, dissim_metrics=[metric])
+        _, highest = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    triangles = n_rows * n_items * (n_items - 1) // 2 * 8
+    assert highest < 4 * triangles

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import pytorch_feature_analysis as pfa
-from pytorch_feature_analysis.rdm_stack import greedy_orders
+from pytorch_feature_analysis.rdm_stack import checked_stack, greedy_orders
 from pytorch_feature_analysis.selection import greedy_order
 from pytorch_feature_analysis.stack_schema import (
     PROVENANCE_COLUMNS,
@@ -280,3 +280,24 @@ def test_many_rankings_at_once_are_those_of_one_at_a_time():
     assert all(type(k) is int for order in greedy_orders(matrices) for k in order)
     # What decides is where the cells are: items numbered otherwise have another order.
     assert greedy_orders([RDM, np.roll(RDM, 1, axis=(0, 1))]) == [(0, 2, 1), (0, 1, 2)]
+
+
+def test_a_check_without_rankings_does_all_else():
+    df = own_frame(note=["x", None])
+    before = snapshot(df)
+    stack = checked_stack(df)
+    assert "dissim_rankings" not in stack.columns
+    whole = pfa.check_rdm_stack(df).drop(columns="dissim_rankings")
+    assert list(stack.columns) == list(whole.columns)
+    for name in whole.columns.drop("matrix"):
+        assert stack[name].tolist() == whole[name].tolist()
+    np.testing.assert_array_equal(stack["matrix"].tolist(), whole["matrix"].tolist())
+    assert_unchanged(df, before)
+
+
+def test_a_check_without_rankings_still_looks_at_those_that_are_there():
+    df = own_frame(dissim_rankings=[[0, 2, 1], None])
+    assert checked_stack(df)["dissim_rankings"].tolist() == [(0, 2, 1), None]
+    df["dissim_rankings"] = [(0, 2, 1), (0, 1)]
+    with pytest.raises(ValueError, match=r"row at position 1 .* numbers 0 to 2"):
+        checked_stack(df)

@@ -595,9 +595,9 @@ def test_debug_check_passes_on_right_numbers_and_fails_on_wrong_ones(images, mon
     pfa.get_rdms(sets, prepared(), debug_check=True, progress=False)
     from pytorch_feature_analysis import accumulation
 
-    real = accumulation.compute_rdms
+    real = accumulation.compute_bounded_rdms
     monkeypatch.setattr(
-        accumulation, "compute_rdms", lambda *args: [1.01 * rdm for rdm in real(*args)]
+        accumulation, "compute_bounded_rdms", lambda *args: [1.01 * rdm for rdm in real(*args)]
     )
     with pytest.raises(RuntimeError, match="debug_check: the 'corr' RDM"):
         pfa.get_rdms(sets, prepared(), debug_check=True, progress=False)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import pytorch_feature_analysis as pfa
+from pytorch_feature_analysis import matrices
 from pytorch_feature_analysis.matrices import get_upper_triang
 from pytorch_feature_analysis.selection import greedy_order
 
@@ -193,3 +194,30 @@ def test_the_input_is_not_changed_and_the_result_is_no_view():
     sub_rdm, _ = pfa.get_extreme_dissims_total(rdm)
     sub_rdm[:] = -1
     assert (rdm >= 0).all()
+
+
+@pytest.mark.parametrize("kind", ["symmetric", "crooked", "nan", "dead"])
+def test_large_matrices_are_ranked_as_small_ones_are(kind, monkeypatch):
+    monkeypatch.setattr(matrices, "_TILE", 4)
+    for n in (5, 11, 40):
+        rdm = random_rdm(n, seed=n, high=9)
+        if kind == "crooked":
+            rdm = np.random.default_rng(n).integers(0, 9, (n, n)).astype(float)
+        elif kind == "nan":
+            rdm[random_rdm(n, 1) > 0.8] = np.nan
+        elif kind == "dead":
+            rdm[3] = rdm[:, 3] = np.nan
+        both = rdm + rdm.T if kind == "crooked" else rdm
+        rdm.flags.writeable = False
+        # oracle: brute force in Python
+        assert greedy_order(rdm) == brute_greedy(both)
+        if kind != "crooked":
+            assert greedy_order(rdm, symmetric=True) == brute_greedy(both)
+
+
+def test_the_largest_value_may_be_on_the_diagonal_as_of_inner_products():
+    rdm = -random_rdm(9, high=3) - 1
+    expected = greedy_order(rdm)
+    np.fill_diagonal(rdm, 5)
+    assert greedy_order(rdm) == greedy_order(rdm, symmetric=True) == expected
+    assert expected == brute_greedy(rdm)

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from made_parts import rows_of
 from pyarrow import parquet
 
 import pytorch_feature_analysis as pfa
-from pytorch_feature_analysis import _files, stack_parquet
+from pytorch_feature_analysis import _files, rdm_stack, stack_files, stack_parquet
 from pytorch_feature_analysis.stack_files import check_stack_path, replace_stack
+from pytorch_feature_analysis.stack_parts import part_name, parts_folder, write_part
 from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS
 
 DATA = Path(__file__).parent / "data"
@@ -394,7 +396,30 @@ def test_only_groups_with_such_rows_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(parquet.ParquetFile, "read_row_groups", watched)
     found = pfa.read_rdms(tmp_path / "stack.parquet", where=[("place", [1, 9, 10])])
     assert found["place"].tolist() == [1, 9, 10]
-    assert read == [([0, 2], True)]
+    # Matrices by groups, so that only one of these is in memory beside them.
+    assert read == [([0, 2], False), ([0], True), ([2], True)]
+
+
+@pytest.mark.parametrize("where", [None, [("half", 1)]])
+def test_of_what_is_in_the_file_one_group_at_a_time_is_in_memory(tmp_path, where, monkeypatch):
+    monkeypatch.setattr(stack_parquet, "_GROUP_BYTES", 2**20)
+    stack = guide_stack(400, 60, half=[k % 2 for k in range(400)])
+    path = tmp_path / "stack.parquet"
+    pfa.write_rdms(stack, path)
+    held = []
+    original = stack_parquet._read_matrices
+
+    def watched(table):
+        held.append(pa.total_allocated_bytes() - before)
+        return original(table)
+
+    monkeypatch.setattr(stack_parquet, "_read_matrices", watched)
+    before = pa.total_allocated_bytes()
+    found = pfa.read_rdms(path, where=where)
+    assert_same(found, stack if where is None else stack[stack["half"] == 1])
+    assert len(held) == 12
+    # A group with what its reading takes, and the other columns; twice as much would be all.
+    assert max(held) < 400 * (60 * 59 // 2) * 8 / 2
 
 
 def test_large_matrices_are_kept_in_small_groups_and_small_ones_in_large(tmp_path):
@@ -569,6 +594,17 @@ def test_a_missing_file_is_named_with_its_neighbours(tmp_path):
         pfa.read_rdms(tmp_path / "demo.parquet")
 
 
+def test_a_stack_is_written_without_ranking_it(tmp_path, monkeypatch):
+    def never(matrices):
+        raise AssertionError
+
+    monkeypatch.setattr(rdm_stack, "greedy_orders", never)
+    stack = guide_stack().drop(columns="dissim_rankings")
+    for name in FORMATS:
+        pfa.write_rdms(stack, tmp_path / name)
+        assert_same(pfa.read_rdms(tmp_path / name), stack)
+
+
 def test_what_is_no_stack_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="`rdm_df` has no column 'entry_keys'"):
         pfa.write_rdms(guide_stack().drop(columns="entry_keys"), tmp_path / "stack.parquet")
@@ -709,7 +745,12 @@ def test_every_file_is_written_by_way_of_a_temporary_one(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "replace", watched)
     pfa.write_rdms(with_provenance(guide_stack()), tmp_path / "stack.p")
     pfa.write_rdms(guide_stack(), tmp_path / "stack.parquet")
-    assert replaced == ["stack.p", "stack.p.provenance.parquet", "stack.parquet"]
+    assert replaced == [
+        "stack.p.provenance.next.parquet",
+        "stack.p",
+        "stack.p.provenance.parquet",
+        "stack.parquet",
+    ]
     assert _files.same_content(tmp_path / "stack.p", tmp_path / "stack.p")
 
 
@@ -719,3 +760,80 @@ def test_others_can_read_the_columns(tmp_path):
     assert table.num_rows == 4
     assert table.schema.field("layer_num").type == pa.int64()
     assert table["perm"].to_pylist()[:2] == ['"orig_data"', "1"]
+
+
+def keep_parts(out, *pieces):
+    """The folder of parts of `out`, written as a run that is not finished leaves it."""
+    folder = parts_folder(out)
+    folder.mkdir(exist_ok=True)
+    for piece in pieces:
+        write_part(piece, folder / part_name(piece["row_key"].tolist(), out.suffix))
+    return folder
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_that_is_not_there_yet_is_read_from_its_parts_with_a_warning(
+    name, tmp_path, caplog
+):
+    out = tmp_path / name
+    one, two = rows_of("one"), rows_of("two")
+    folder = keep_parts(out, one, two)
+    with caplog.at_level(logging.INFO):
+        found = pfa.read_rdms(out, provenance=True)
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    message = record.getMessage()
+    assert f"'{out}' is not finished: its rows are those of the parts in '{folder}'" in message
+    assert f"get_rdms(..., out_fname='{out}') made once more computes what is missing" in message
+    assert set(found["row_key"]) == {*one["row_key"], *two["row_key"]}
+    assert len(found) == 8
+    caplog.clear()
+    assert_same(pfa.read_rdms(folder, provenance=True), found)
+    assert caplog.text == ""
+    some = pfa.read_rdms(out, where=[("model", "two"), ("layer", "conv2")], columns=["layer"])
+    assert_same(some, found[(found["model"] == "two") & (found["layer"] == "conv2")][["layer"]])
+
+
+@pytest.mark.parametrize("name", FORMATS[:2])
+def test_a_file_is_read_alone_and_parts_beside_it_are_mentioned(name, tmp_path, caplog):
+    out = tmp_path / name
+    stack = guide_stack()
+    pfa.write_rdms(stack, out)
+    folder = keep_parts(out, rows_of("one"))
+    with caplog.at_level(logging.INFO):
+        assert_same(pfa.read_rdms(out), stack)
+    (record,) = caplog.records
+    assert record.levelno == logging.INFO
+    assert f"'{out}' is read without the parts in '{folder}'" in record.getMessage()
+    assert pfa.read_rdms(folder)["model"].unique().tolist() == ["one"]
+
+
+def test_an_empty_folder_of_parts_is_as_good_as_none(tmp_path, caplog):
+    out = tmp_path / "stack.parquet"
+    folder = keep_parts(out)
+    with pytest.raises(FileNotFoundError, match=r"stack\.parquet', but there is no such file"):
+        pfa.read_rdms(out)
+    with pytest.raises(FileNotFoundError, match=r"no part of a stack.*parts have gone.*read '"):
+        pfa.read_rdms(folder)
+    folder.rmdir()
+    with pytest.raises(FileNotFoundError, match=r"no part of a stack.*read '.*stack\.parquet'"):
+        pfa.read_rdms(folder)
+    pfa.write_rdms(guide_stack(), out)
+    with caplog.at_level(logging.INFO):
+        pfa.read_rdms(out)
+    assert caplog.text == ""
+
+
+def test_a_run_that_finishes_while_its_parts_are_read_is_read_from_its_file(tmp_path, monkeypatch):
+    out = tmp_path / "stack.parquet"
+    piece = rows_of("one")
+    folder = keep_parts(out, piece)
+    whole = piece.drop(columns=[*PROVENANCE_COLUMNS])
+
+    def finish(*args, **kwargs):
+        pfa.write_rdms(piece, out)
+        pfa.filedelete(folder)
+        raise FileNotFoundError(folder / "a part")
+
+    monkeypatch.setattr(stack_files, "read_parts", finish)
+    assert_same(pfa.read_rdms(out), whole)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
+import threading
+import time
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -717,3 +721,233 @@ def test_nothing_wanted_passes_nothing():
     model = seeded(Overwriting)
     model.register_forward_hook(lambda *_: pytest.fail("a pass that nobody asked for"))
     stream_outputs(model, [Batch([0], IMAGES[:1])], [], lambda *_: None)
+
+
+class Handing(nn.Module):
+    """Calls its parts one after the other, with functions of the test between them."""
+
+    def __init__(self, *between, **parts):
+        super().__init__()
+        for name, part in parts.items():
+            self.add_module(name, part)
+        self._between = between
+
+    def forward(self, x):
+        for part, between in zip(self.children(), (*self._between, lambda x: x), strict=True):
+            x = between(part(x))
+        return x
+
+
+def as_it_is(x):
+    return x
+
+
+def first_and_same(between, second, paths=()):
+    model = Handing(between, conv=nn.Conv2d(3, 4, 3), second=second).train()
+    return survey(model, IMAGES[0], paths).same
+
+
+FIRST, SECOND = ("conv", 1), ("second", 1)
+
+
+@pytest.mark.parametrize(
+    "second", [nn.Dropout(), nn.Dropout2d(), nn.Identity(), nn.AlphaDropout(), nn.Dropout(0.0)]
+)
+def test_a_module_that_hands_its_input_on_is_known(second):
+    assert first_and_same(as_it_is, second) == {SECOND: FIRST}
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        nn.ReLU(),
+        nn.ReLU(inplace=True),  # another output in the same memory
+        nn.BatchNorm2d(4),
+        nn.Flatten(),
+        nn.Hardtanh(-1e9, 1e9),  # changes nothing, but computes
+        Giving(lambda x: x + 0),
+        Giving(lambda x: x.clone()),
+        Giving(lambda x: x[:]),
+        Giving(lambda x: x.view_as(x)),
+        Giving(lambda x: x.mul_(1)),
+    ],
+)
+def test_what_a_module_makes_anew_is_its_own_also_where_the_numbers_are_equal(second):
+    assert first_and_same(as_it_is, second) == {}
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        F.relu_,
+        lambda x: x.add_(1),
+        lambda x: x.mul_(1),
+        lambda x: (x[:, 0].zero_(), x)[1],  # by a view
+        lambda x: (x.detach().sub_(3), x)[1],
+        lambda x: (x.__setitem__(0, 0), x)[1],
+        lambda x: x + 1,
+    ],
+)
+def test_what_was_changed_on_the_way_is_not_the_same(between):
+    assert first_and_same(between, nn.Identity()) == {}
+
+
+def test_what_is_changed_behind_both_is_the_same():
+    model = Handing(as_it_is, F.relu_, conv=nn.Conv2d(3, 4, 3), a=nn.Identity(), b=nn.Identity())
+    # The last has what the in-place operation left of it.
+    assert survey(model, IMAGES[0]).same == {("a", 1): FIRST}
+
+
+def test_all_that_hand_an_output_on_name_the_first_and_containers_their_last_part():
+    inner = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Dropout())
+    parts = {"conv": nn.Conv2d(3, 4, 3), "a": nn.Identity(), "b": nn.Dropout(), "inner": inner}
+    seen = survey(Handing(*[as_it_is] * 3, **parts), IMAGES[0], ["inner", ""])
+    assert seen.same == {
+        ("a", 1): FIRST,
+        ("b", 1): FIRST,
+        ("inner.1", 1): ("inner.0", 1),
+        ("inner", 1): ("inner.0", 1),
+        ("", 1): ("inner.0", 1),
+    }
+
+
+def test_calls_of_one_module_are_told_apart():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.identity = nn.Conv2d(3, 3, 1), nn.Identity()
+
+        def forward(self, x):
+            x = self.identity(self.conv(x))
+            return self.identity(self.conv(x))
+
+    assert survey(Twice(), IMAGES[0]).same == {
+        ("identity", 1): ("conv", 1),
+        ("identity", 2): ("conv", 2),
+    }
+
+
+def test_an_output_that_is_gone_is_not_taken_for_one_that_has_its_place_in_memory():
+    class Forgetting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = nn.ModuleList(Giving(lambda x: x + 1) for _ in range(20))
+
+        def forward(self, x):
+            for part in self.parts:
+                part(x)  # freed at once, so that the next one may lie there
+            return x
+
+    assert survey(Forgetting(), IMAGES[0]).same == {}
+
+
+def test_outputs_that_cannot_be_captured_are_no_others():
+    class Pair(nn.Module):
+        def forward(self, x):
+            return x.flatten(1).T @ x.flatten(1)
+
+    model = Handing(as_it_is, pair=Pair(), second=nn.Identity())
+    seen = survey(model, IMAGES[0])
+    assert set(seen.refused) == {("pair", 1), SECOND}
+    assert seen.same == {}
+
+
+def test_the_first_of_several_tensors_is_handed_on():
+    def pair(x):
+        return (x, x + 1)
+
+    model = Handing(as_it_is, as_it_is, conv=nn.Conv2d(3, 4, 3), a=Giving(pair), b=nn.Identity())
+    assert survey(model, IMAGES[0]).same == {("a", 1): FIRST, ("b", 1): FIRST}
+
+
+def test_a_network_in_inference_mode_is_captured_and_none_of_its_outputs_is_said_to_be_another():
+    class Inferring(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.identity = nn.Conv2d(3, 4, 3), nn.Identity()
+
+        @torch.inference_mode()
+        def forward(self, x):
+            return self.identity(self.conv(x)).relu_()
+
+    model = seeded(Inferring)
+    # Such tensors do not tell whether they were changed.
+    assert survey(model, IMAGES[0]).same == {}
+    found = collect(model, IMAGES, targets_of(model, IMAGES[0], ["conv", "identity"]))
+    with torch.no_grad():
+        torch.testing.assert_close(found["conv"], model.conv(IMAGES))
+    assert torch.equal(found["conv"], found["identity"])
+
+
+def test_two_threads_take_turns_with_a_model():
+    class Slow(Overwriting):
+        def __init__(self):
+            super().__init__()
+            self._inside = []
+
+        def forward(self, x):
+            self._inside.append(1)
+            try:
+                assert len(self._inside) == 1
+                time.sleep(0.002)
+                return super().forward(x)
+            finally:
+                self._inside.pop()
+
+    model = seeded(Slow).train()
+    inputs = [torch.randn(6, 3, 8, 8) for _ in range(4)]
+    targets = targets_of(model, inputs[0][0], ["conv1", "bn", "fc"])
+    together = threading.Barrier(4)
+
+    def capture(images):
+        together.wait(30)
+        return collect(model, images, targets)
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(capture, inputs))
+    in_eval = copy.deepcopy(model).eval()
+    for images, found in zip(inputs, results, strict=True):
+        with torch.no_grad():
+            expected = in_eval.values(images)
+        for path in ("conv1", "bn", "fc"):
+            torch.testing.assert_close(found[path], expected[path], rtol=1e-5, atol=1e-6)
+    assert all(module.training for module in model.modules())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_threads_with_models_of_their_own_do_not_wait_for_each_other():
+    first, second = seeded(Overwriting), seeded(Overwriting)
+    inside = threading.Barrier(2)
+
+    def meet(model):
+        targets = targets_of(model, IMAGES[0], ["fc"])
+        # Each waits, in the middle of its pass, until the other is there too.
+        stream_outputs(model, tensor_batches(IMAGES, 5), targets, lambda *_: inside.wait(30))
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(meet, [first, second]))
+
+
+def test_a_thread_may_survey_a_model_in_the_middle_of_its_own_stream():
+    model, seen = seeded(Overwriting), []
+
+    def look(target, batch, output):
+        if not seen:
+            seen.append(None)
+            seen.append(survey(model.conv1, IMAGES[0]).n_calls)
+
+    stream_outputs(model, tensor_batches(IMAGES, 5), targets_of(model, IMAGES[0], ["bn"]), look)
+    assert seen[1] == {"": 1}
+
+
+def test_models_that_are_gone_leave_no_lock_behind():
+    from pytorch_feature_analysis import stream
+
+    gc.collect()
+    before = len(stream._turns)
+    model = seeded(Overwriting)
+    survey(model, IMAGES[0])
+    assert len(stream._turns) == before + 1
+    del model
+    gc.collect()
+    assert len(stream._turns) == before

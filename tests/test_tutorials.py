@@ -34,14 +34,24 @@ def run(tmp_path_factory):
     return run_once
 
 
+def _called(number):
+    (path,) = (path for path in TUTORIALS if path.name.startswith(f"{number}_"))
+    return path
+
+
 @pytest.fixture(scope="module")
 def first(run):
-    (path,) = (path for path in TUTORIALS if path.name.startswith("01_"))
-    return run(path)
+    return run(_called("01"))
+
+
+@pytest.fixture(scope="module")
+def second(run):
+    return run(_called("02"))
 
 
 def test_there_are_tutorials():
-    assert "01_from_images_to_meta_rdms" in [path.stem for path in TUTORIALS]
+    names = [path.stem for path in TUTORIALS]
+    assert names[:2] == ["01_from_images_to_meta_rdms", "02_large_runs"]
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
@@ -145,3 +155,48 @@ def test_the_first_one_finds_that_objects_agree_on_the_layers(first):
     _, names = first
     agreement = [1 - pfa.get_upper_triang(matrix).mean() for matrix in names["third_df"]["matrix"]]
     assert min(agreement) > 0.8
+
+
+def test_the_second_one_gives_the_same_bits_in_every_way(second):
+    _, names = second
+    whole = names["in_one_pass"]
+    assert len(whole) == (21 + 1) * 2 * 2
+    for other in ("in_little_memory", "resumed"):
+        for one, two in zip(whole["matrix"], names[other]["matrix"], strict=True):
+            np.testing.assert_array_equal(one, two)
+    for one, two in zip(names["shared_out"]["matrix"], names["alone"]["matrix"], strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_the_second_one_plans_less_memory_for_smaller_budgets(second):
+    _, names = second
+    plans = names["plans"]
+    assert plans["memory_bytes"].is_monotonic_decreasing
+    for budget, held in plans["memory_bytes"].items():
+        assert held < {"GB": 1e9, "MB": 1e6}[budget[-2:]] * float(budget[:-2])
+    assert plans.loc["1GB", "passes"] == 1
+    assert set(plans["regime"]) - {"one pass"} <= {"several passes", "file"}
+
+
+def test_the_second_one_is_killed_with_some_rows_finished(second):
+    _, names = second
+    assert set(names["finished"]["layer"]) >= {"conv1", "relu1"}
+    assert 0 < len(names["finished"]) < len(names["in_one_pass"])
+    assert len(pfa.read_rdms(second[0] / names["out"])) == 88
+
+
+def test_the_second_one_tells_of_letters_and_colors_what_is_so(second):
+    _, names = second
+    unlike = {}
+    for layer in names["titles"]:
+        row = names["resumed"]
+        row = row[(row["layer"] == layer) & (row["activation_type"] == "unit_level")]
+        row = row[row["dissim_metric"] == "corr"]
+        matrix = row["matrix"].item()
+        keys = pd.DataFrame(row["entry_keys"].item(), columns=["letter", "typeface", "color"])
+        letter = np.equal.outer(keys["letter"].to_numpy(), keys["letter"].to_numpy())
+        color = np.equal.outer(keys["color"].to_numpy(), keys["color"].to_numpy())
+        unlike[layer] = matrix[letter & ~color].mean(), matrix[color & ~letter].mean()
+    assert unlike["original_rgb"][0] < 0.8 * unlike["original_rgb"][1]
+    assert 0.8 < unlike["conv3"][0] / unlike["conv3"][1] < 1.25
+    assert unlike["fc3"][1] < 0.9 * unlike["fc3"][0]
