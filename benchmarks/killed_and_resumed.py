@@ -8,6 +8,7 @@ compute again what was finished. All runs are forked from this process, which st
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -77,7 +78,8 @@ def n_finished(out: Path) -> int:
     """Rows that are on the disk, in the file or in parts."""
     keys: set[str] = set()
     for path in (out, out.with_name(f"{out.name}.parts")):
-        if path.exists():
+        # A folder of parts may hold no more than what the kill left of the first one.
+        with contextlib.suppress(FileNotFoundError):
             keys.update(pfa.read_rdms(path, columns=["layer"], provenance=True)["row_key"])
     return len(keys)
 

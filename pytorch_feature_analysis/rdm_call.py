@@ -78,6 +78,7 @@ class Call:
         memory_budget: int | str | None,
         projection: int | None,
         random_state: RandomState,
+        is_kept: bool,
     ) -> Call:
         """Check the arguments; nothing is read or computed."""
         sets = check_image_sets(
@@ -113,7 +114,7 @@ class Call:
             root=root,
         )
         plans = [
-            ModelPlan(name, model, requests[name], calls, kernels[name], asked_batch_size)
+            ModelPlan(name, model, requests[name], calls, kernels[name], asked_batch_size, is_kept)
             for name, model in models.items()
         ]
         return cls(sets, plans, types, rdm_name, checked_cores, settings)

@@ -63,6 +63,8 @@ class ModelPlan:
     calls: str
     kernel_sets: tuple[KernelSet, ...]
     asked_batch_size: int | str | None
+    is_kept: bool = True
+    """Whether rows go into a file, where they must tell which weights they were made from."""
     model_hash: str = ""
     preprocessing: str = ""
     layers: list[PlannedLayer] = field(default_factory=list)
@@ -73,7 +75,8 @@ class ModelPlan:
         """Identify the model; an error says when it carries no preprocessing."""
         transform = preprocessing_of(self.model, self.name)
         self.preprocessing = getattr(transform, "description", None) or fingerprint(transform)
-        self.model_hash = weights_hash(self.model)
+        if self.is_kept:
+            self.model_hash = weights_hash(self.model)
 
     @cached_property
     def layers_text(self) -> str:

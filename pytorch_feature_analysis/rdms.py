@@ -226,6 +226,7 @@ def get_rdms(
         memory_budget=memory_budget,
         projection=projection,
         random_state=random_state,
+        is_kept=out_fname is not None,
     )
     path = None if out_fname is None else check_stack_path(out_fname, argument="out_fname")
     level = logging.WARNING if verbose else logging.INFO
@@ -347,6 +348,7 @@ def plan_rdms(
         memory_budget=memory_budget,
         projection=projection,
         random_state=0,
+        is_kept=False,
     )
     laid_out = LaidOut.of(call, None)
     return forecast(*laid_out.passes(laid_out.rows)).as_frame()
