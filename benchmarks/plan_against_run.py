@@ -32,6 +32,7 @@ def main() -> None:
                 max(foretold / taken, taken / foretold),
                 2,
                 at_most=True,
+                stop=False,
                 detail=f"foretold {foretold:.1f} s, taken {taken:.1f} s",
             )
         plan = pfa.plan_rdms(one_set(paths), models, dissim_metrics=METRICS, memory_budget="4GB")

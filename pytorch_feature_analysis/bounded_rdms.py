@@ -85,6 +85,8 @@ def _from_rows(
             )
         return from_all(_whole(source, range(n)))
     rdm = np.empty((n, n))
+    # A function of the user's own may bear any name.
+    is_symmetric = metric.name in METRICS and METRICS[metric.name].between is metric.between
     step = max(1, int(room // (2 * bytes_a_pattern)))
     for start in range(0, n, step):
         here = range(start, min(start + step, n))
@@ -95,7 +97,6 @@ def _from_rows(
             others = _whole(source, there)
             block = metric.between(rows, others)
             rdm[np.ix_(here, there)] = block
-            is_symmetric = metric.name in METRICS
             rdm[np.ix_(there, here)] = block.T if is_symmetric else metric.between(others, rows)
     return rdm
 

@@ -110,11 +110,15 @@ class DevicePatterns:
     def _moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and spread of each pattern, from sums over stretches."""
         totals = self._sums(np.zeros(len(self)), 1)
-        means = totals / self.n_units
+        means = self._rounded(totals / self.n_units)
         squares = self._sums(means, 2)
         # What the mean, rounded on the device, has left over.
         rest = self._sums(means, 1) / self.n_units
         return means + rest, np.sqrt(np.maximum(squares - self.n_units * rest**2, 0))
+
+    def _rounded(self, values: np.ndarray) -> np.ndarray:
+        """What is left of numbers on the device."""
+        return self._column(values)[:, 0].cpu().numpy().astype(float)
 
     def _sums(self, offsets: np.ndarray, power: int) -> np.ndarray:
         shift = self._column(offsets)
@@ -131,7 +135,10 @@ class DevicePatterns:
     def _standardised(
         self, lo: int, hi: int, means: np.ndarray, scales: np.ndarray
     ) -> torch.Tensor:
-        chunk = self._rows[:, lo:hi].to(self._dtype) - self._column(np.nan_to_num(means))
+        means = np.nan_to_num(means)
+        rounded = self._rounded(means)
+        chunk = self._rows[:, lo:hi].to(self._dtype) - self._column(rounded)
+        chunk -= self._column(means - rounded)
         chunk *= self._column(scales)
         # Broken patterns have no part in the others'.
         return torch.nan_to_num(chunk, nan=0.0, posinf=0.0, neginf=0.0)

@@ -212,12 +212,12 @@ def pattern_geometry(patterns: Patterns) -> PatternGeometry:
         know better by its own method ``own_geometry()``.
     """
     own_geometry = getattr(patterns, "own_geometry", None)
-    if own_geometry is not None:
-        geometry: PatternGeometry = own_geometry()
-        return geometry
-    source = as_source(patterns)
     # What is not a number, or overflows, is seen in the sums.
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        if own_geometry is not None:
+            geometry: PatternGeometry = own_geometry()
+            return geometry
+        source = as_source(patterns)
         return _geometry_from_sums(*_sums_of_products(source), source)
 
 

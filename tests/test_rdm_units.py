@@ -33,6 +33,7 @@ OPTIONS = {
     "memory_budget": "1GB",
     "projection": None,
     "random_state": 0,
+    "is_kept": False,
 }
 
 
