@@ -117,7 +117,7 @@ class DevicePatterns:
         return means + rest, np.sqrt(np.maximum(squares - self.n_units * rest**2, 0))
 
     def _rounded(self, values: np.ndarray) -> np.ndarray:
-        """What is left of numbers on the device."""
+        """Round numbers as the device does."""
         return self._column(values)[:, 0].cpu().numpy().astype(float)
 
     def _sums(self, offsets: np.ndarray, power: int) -> np.ndarray:
