@@ -247,10 +247,15 @@ def _sums_of_products(source: PatternSource) -> tuple[np.ndarray, float]:
                 chunk[:n] -= reference
                 np.subtract(reference, offset, out=chunk[n])
                 chunk[n + 1] = 1
-                sums = dsyrk(1.0, chunk.T, beta=1.0, c=sums, trans=1, overwrite_c=1)
+                if few:
+                    # Unlike scipy's product, numpy's lets other threads run.
+                    sums += chunk @ chunk.T
+                else:
+                    sums = dsyrk(1.0, chunk.T, beta=1.0, c=sums, trans=1, overwrite_c=1)
         return sums
 
-    n_parts = min(len(bounds), _PARTS) if n <= _FEW_PATTERNS else 1
+    few = n <= _FEW_PATTERNS
+    n_parts = min(len(bounds), _PARTS) if few else 1
     n_threads = min(n_parts, n_blas_threads()) if n_parts > 1 else 1
     if n_threads > 1:
         with blas_threads(1), ThreadPoolExecutor(n_threads) as pool:
