@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
 def best_seconds(function: Callable[[], Any], repeats: int = 3) -> float:
     """Shortest of several runs, after one that warms caches."""
-    function()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+    (seconds,) = best_in_turns([function], repeats)
+    return seconds
+
+
+def best_in_turns(functions: Sequence[Callable[[], Any]], repeats: int = 3) -> list[float]:
+    """Shortest of several runs of each, in turns, so that what slows the machine slows all."""
+    best = [float("inf")] * len(functions)
+    for turn in range(-1, repeats):  # the first warms caches
+        for i, function in enumerate(functions):
+            start = time.perf_counter()
+            function()
+            if turn >= 0:
+                best[i] = min(best[i], time.perf_counter() - start)
+    return best
 
 
 def state(

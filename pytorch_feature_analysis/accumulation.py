@@ -1,8 +1,8 @@
 """RDMs of many image sets and layers from one pass over the images.
 
 A pattern is kept only while a set that it belongs to is not complete: as soon as the batch with a
-set's last image is in a hook, the RDMs of the set are computed there. A set that is within one
-batch is read off the network's own output, and never copied.
+set's last image is in a hook, the RDMs of the set are computed there. The images of that batch
+are read off the network's own output, and never copied for the set.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from pytorch_feature_analysis._threads import by_rows
 from pytorch_feature_analysis.bounded_rdms import compute_bounded_rdms
 from pytorch_feature_analysis.device_patterns import DevicePatterns, DeviceTable
 from pytorch_feature_analysis.dissimilarity import Metric, undefined_patterns
@@ -23,7 +24,7 @@ from pytorch_feature_analysis.layouts import Layout
 from pytorch_feature_analysis.pattern_rows import (
     Arena,
     Chosen,
-    Joined,
+    Gathered,
     PatternStore,
     Slots,
     SpillFile,
@@ -71,7 +72,7 @@ class Cell(NamedTuple):
 
 
 class HeldPositions:
-    """Which images of a run wait for the rest of a set, and the slots they wait in.
+    """Which images of a run wait for a later batch with the rest of a set, and in which slots.
 
     Batches are gone through in order; a slot is free again when the last set that needs its image
     is complete.
@@ -98,8 +99,7 @@ class HeldPositions:
             heapq.heappush(self._free, self.slots.pop(position))
         waiting: set[int] = set()
         for begin, end, plan in self._spans:
-            within = first <= begin and end <= last
-            if not within and begin <= last and end >= first:
+            if begin <= last < end:
                 waiting.update(p for p in plan.positions if first <= p <= last)
         for position in sorted(waiting):
             if not self._free:
@@ -223,8 +223,7 @@ class RdmAccumulator:
             return patterns.reshape(len(patterns), -1)
         table = output.cpu().numpy()
         if kind == "feature_means":
-            # Torch's own mean in float64 of float32 takes seven times as long.
-            table = table.mean(axis=axes, dtype=np.float64)
+            table = _means(table, axes)
         table = table.reshape(len(table), -1)
         if self.projection is None:
             return table
@@ -274,7 +273,8 @@ class RdmAccumulator:
                 shape = layout.shape if kind == "unit_level" else (layout.n_channels,)
                 source = self._source(layer, kind, plan, first, fresh[kind])
                 if plan.combinations:
-                    source = Joined(source, _combine(plan, source, shape))
+                    combined = as_source(_combine(plan, source, shape))
+                    source = Gathered.behind_each_other(source, combined)
                 if isinstance(channels, tuple):
                     axis = layout.channel_axis if kind == "unit_level" else 0
                     units = np.arange(source.n_units).reshape(shape)
@@ -292,18 +292,19 @@ class RdmAccumulator:
         self, layer: str, kind: str, plan: SetPlan, first: int, fresh: np.ndarray | torch.Tensor
     ) -> PatternSource:
         """Patterns of a set's images, in its order."""
-        if min(plan.positions) >= first:
-            rows = [position - first for position in plan.positions]
-            is_stretch = rows == list(range(rows[0], rows[0] + len(rows)))
-            chosen = fresh[rows[0] : rows[-1] + 1] if is_stretch else fresh[rows]
-            return (
-                DevicePatterns(chosen) if isinstance(chosen, torch.Tensor) else as_source(chosen)
-            )
-        slots = [self._held.slots[position] for position in plan.positions]
-        store = self._stores[layer, kind, fresh.shape[1]]
-        if isinstance(store, DeviceTable):
-            return DevicePatterns(store.rows[slots])
-        return Slots(store, slots)
+        is_fresh = [position >= first for position in plan.positions]
+        places = [
+            position - first if new else self._held.slots[position]
+            for position, new in zip(plan.positions, is_fresh, strict=True)
+        ]
+        if all(is_fresh):
+            return _of_rows(fresh, places)
+        store: Any = self._stores[layer, kind, fresh.shape[1]]
+        if isinstance(fresh, torch.Tensor):
+            return DevicePatterns(store.gathered(places, is_fresh, fresh))
+        if not any(is_fresh):
+            return Slots(store, places)
+        return Gathered([store, as_source(fresh)], is_fresh, places)
 
     def _rdms_of(self, source: PatternSource) -> tuple[list[np.ndarray], list[int]]:
         """RDMs, and the entries that have no dissimilarity by any of them."""
@@ -318,6 +319,20 @@ class RdmAccumulator:
         return rdms, sorted(undefined)
 
 
+def _means(table: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """Means in float64 over axes other than the first.
+
+    Torch's own mean in float64 of float32 takes seven times as long.
+    """
+    means = np.empty([n for axis, n in enumerate(table.shape) if axis not in axes])
+
+    def fill(rows: slice) -> None:
+        np.mean(table[rows], axis=axes, dtype=np.float64, out=means[rows])
+
+    by_rows(fill, len(table), table.size)
+    return means
+
+
 def pooled(activation_type: str, layout: Layout) -> str:
     """Say how patterns are made; a vector has no positions to average."""
     return activation_type if layout.position_axes else "unit_level"
@@ -326,6 +341,13 @@ def pooled(activation_type: str, layout: Layout) -> str:
 def stays_on_device(output: torch.Tensor) -> bool:
     """Tell whether patterns wait and are compared where the network runs."""
     return output.device.type != "cpu"
+
+
+def _of_rows(patterns: np.ndarray | torch.Tensor, rows: list[int]) -> PatternSource:
+    """Read some of the patterns of a batch."""
+    is_stretch = rows == list(range(rows[0], rows[0] + len(rows)))
+    chosen = patterns[rows[0] : rows[-1] + 1] if is_stretch else patterns[rows]
+    return DevicePatterns(chosen) if isinstance(chosen, torch.Tensor) else as_source(chosen)
 
 
 def _combine(plan: SetPlan, source: PatternSource, shape: tuple[int, ...]) -> list[np.ndarray]:

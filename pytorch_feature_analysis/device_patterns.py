@@ -52,6 +52,16 @@ class DeviceTable:
             self.rows = torch.cat([self.rows, self.rows.new_empty((missing, self.n_units))])
         self.rows[list(slots)] = patterns
 
+    def gathered(
+        self, places: Sequence[int], is_fresh: Sequence[bool], fresh: torch.Tensor
+    ) -> torch.Tensor:
+        """Return patterns from slots of the table and from rows of a batch that is just there."""
+        place = torch.as_tensor(places, device=fresh.device)
+        new = torch.as_tensor(is_fresh, device=fresh.device)
+        rows = fresh.new_empty((len(places), self.n_units))
+        rows[new], rows[~new] = fresh[place[new]], self.rows[place[~new]]
+        return rows
+
     def close(self) -> None:
         """Give back the memory."""
         self.rows = self.rows[:0, :0]

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from pytorch_feature_analysis._threads import by_rows
 from pytorch_feature_analysis.gram import PatternSource
 
 # One stretch of a file: small enough to be read beside all else, large enough to be read fast.
@@ -82,8 +83,14 @@ class Table:
         if missing > 0:
             more = np.empty((missing, self.n_units), self._rows.dtype)
             self._rows = np.concatenate([self._rows, more])
-        for start, stop, first in _runs(slots):
-            self._rows[first : first + stop - start] = patterns[start:stop]
+
+        def copy(chosen: slice) -> None:
+            part = patterns[chosen]
+            for start, stop, first in _runs(slots[chosen]):
+                self._rows[first : first + stop - start] = part[start:stop]
+
+        # The system clears memory when it is first written to: that takes longer than the copy.
+        by_rows(copy, len(patterns), patterns.size)
 
     def read(self, rows: np.ndarray, lo: int, hi: int, out: np.ndarray) -> None:
         """Read units of some patterns."""
@@ -177,29 +184,51 @@ class Slots:
         self._store.read(self._slots[rows], lo, hi, out)
 
 
-class Joined:
-    """Patterns of one source, and some more in memory behind them."""
+class CanRead(Protocol):
+    """What a pattern source and a store have in common."""
 
-    def __init__(self, source: PatternSource, more: Sequence[np.ndarray]) -> None:
-        self.n_units = source.n_units
-        self._source, self._more = source, more
+    @property
+    def n_units(self) -> int:
+        """Length of each pattern."""
+
+    def read(self, rows: np.ndarray, lo: int, hi: int, out: np.ndarray) -> None:
+        """Read units `lo` to `hi` of the patterns in some rows or slots."""
+
+
+class Gathered:
+    """Patterns from several sources, in any order.
+
+    Parameters
+    ----------
+    sources
+        Of patterns of one length.
+    which, places
+        Per pattern the number of its source, and its row or slot there.
+    """
+
+    def __init__(
+        self, sources: Sequence[CanRead], which: Sequence[int], places: Sequence[int]
+    ) -> None:
+        self.n_units = sources[0].n_units
+        self._sources = sources
+        self._which, self._places = np.asarray(which, dtype=int), np.asarray(places)
+
+    @classmethod
+    def behind_each_other(cls, *sources: PatternSource) -> Gathered:
+        """All patterns of one source after the other."""
+        counts = [len(source) for source in sources]
+        places = np.concatenate([np.arange(count) for count in counts])
+        return cls(sources, np.repeat(np.arange(len(sources)), counts).tolist(), places.tolist())
 
     def __len__(self) -> int:
-        return len(self._source) + len(self._more)
+        return len(self._which)
 
     def read(self, rows: np.ndarray, lo: int, hi: int, out: np.ndarray) -> None:
         """Read units of some of the patterns."""
-        n = len(self._source)
-        first = rows < n
-        if first.all():
-            self._source.read(rows, lo, hi, out)
-            return
-        if first.any():
-            part = np.empty((int(first.sum()), hi - lo))
-            self._source.read(rows[first], lo, hi, part)
-            out[first] = part
-        for place in np.flatnonzero(~first).tolist():
-            out[place] = self._more[rows[place] - n][lo:hi]
+        which, places = self._which[rows], self._places[rows]
+        changes = (np.flatnonzero(np.diff(which)) + 1).tolist()
+        for start, stop in pairwise([0, *changes, len(rows)]):
+            self._sources[which[start]].read(places[start:stop], lo, hi, out[start:stop])
 
 
 class Chosen:

@@ -26,6 +26,9 @@ from pytorch_feature_analysis.layers import layer_table
 from pytorch_feature_analysis.layouts import Layout, infer_layouts
 from pytorch_feature_analysis.layouts import n_prefix_tokens as n_prefix_tokens
 
+# The same image gives the same numbers, but for the rounding of float32.
+_ALIKE = 1e-4
+
 _turns: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()
 """Per model the lock of the thread that holds it: hooks hear every thread's passes."""
 
@@ -203,7 +206,9 @@ def survey(
     model_name: str = "",
     device: Any = None,
 ) -> Survey:
-    """Pass two and three copies of an image and see which modules put out what.
+    """Pass two copies of an image and see which modules put out what.
+
+    Where these leave open which axis of an output holds the images, three are passed as well.
 
     Parameters
     ----------
@@ -222,7 +227,9 @@ def survey(
     with _as_it_came(model, device) as place:
         try:
             of_two = _outputs_of_a_pass(model, place(example), watched, 2)
-            of_three = _outputs_of_a_pass(model, place(example), watched, 3)
+            of_three = of_two
+            if not all(output is None or output.is_clear for output in of_two.values()):
+                of_three = _outputs_of_a_pass(model, place(example), watched, 3)
         except Exception as error:
             owner = f"model '{model_name}'" if model_name else type(model).__name__
             raise InputRefusedError(
@@ -271,6 +278,9 @@ class _Seen(NamedTuple):
 
     shape: tuple[int, ...]
     is_complex: bool
+    is_clear: bool
+    """Whether a pass of two copies of an image leaves no doubt that the first axis is theirs: no
+    other has two places, and the two hold the same, which is not one number throughout."""
     same_as: tuple[str, int] | None
     """The earlier call that put out the same tensor, untouched since."""
 
@@ -293,12 +303,27 @@ def _outputs_of_a_pass(
         is_same = known is not None and known() is tensor and version == count
         if not is_same and count is not None:
             alive[id(tensor)] = (weakref.ref(tensor), count, (path, call))
+        is_clear = batch_size == 2 and _is_clear(tensor)
         shape = tuple(tensor.shape)
-        outputs[path, call] = _Seen(shape, tensor.is_complex(), first if is_same else None)
+        same_as = first if is_same else None
+        outputs[path, call] = _Seen(shape, tensor.is_complex(), is_clear, same_as)
 
     with _hooked(model, paths, note):
         model(example.expand(batch_size, *example.shape).clone())
     return outputs
+
+
+def _is_clear(output: torch.Tensor) -> bool:
+    """See `_Seen.is_clear`."""
+    if output.is_complex() or output.shape[:1] != (2,) or 2 in output.shape[1:]:
+        return False
+    first, second = as_float(output)
+    if not first.numel():
+        return False
+    lowest, highest = torch.aminmax(first)
+    # Within what rounding does to float32; what is not a number is not clear.
+    differ = (first - second).abs().max()
+    return bool(lowest < highest) and bool(differ <= _ALIKE * torch.maximum(-lowest, highest))
 
 
 def _batch_axis(of_two: _Seen | None, of_three: _Seen | None) -> int | str:
@@ -308,6 +333,8 @@ def _batch_axis(of_two: _Seen | None, of_three: _Seen | None) -> int | str:
     two, three = of_two.shape, of_three.shape
     if of_two.is_complex:
         return "its output is complex"
+    if of_three is of_two:  # which is clear, as all are where only two were passed
+        return 0
     changed = [
         axis for axis, sizes in enumerate(zip(two, three, strict=False)) if len(set(sizes)) > 1
     ]

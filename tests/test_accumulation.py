@@ -51,8 +51,9 @@ def wait(sets, batch_size, n_images):
         for position in range(start + batch_size):
             for one in sets:
                 first, last = min(one.positions), max(one.positions)
-                spans = first // batch_size != last // batch_size
-                if position in one.positions and spans and last >= start:
+                # Its own batch does not end the set, and no batch before this one did.
+                waits = first <= position and position // batch_size < last // batch_size
+                if position in one.positions and waits and last >= start:
                     here.add(position)
         waiting.append({position for position in here if position < n_images})
     return waiting
@@ -92,12 +93,12 @@ def test_an_image_waits_exactly_while_a_set_that_spans_batches_needs_it(seed, ba
 def test_held_images_are_as_counted_by_hand():
     # Batches of four: 0-3, 4-7, 8-11. The first set is within one, the last two span two each.
     sets = [plan(0, 1, 2, 3), plan(2, 5), plan(7, 6, 8, 9, 10)]
-    assert n_held(sets, 4) == 5  # 6 to 10; before that 2, 5, 6 and 7
-    assert n_held(sets[:2], 4) == 2
+    assert n_held(sets, 4) == 3  # 2, 6 and 7; 5 and 8 to 10 end their sets
+    assert n_held(sets[:2], 4) == 1
     assert n_held(sets[:1], 4) == 0
     assert n_held(sets, 16) == 0
-    assert n_held([*sets, plan(0, 8)], 4) == 6  # 0 waits as well
-    assert n_held(sets[:2], 1) == 4  # 0 to 3, of which only 2 waits for 5
+    assert n_held([*sets, plan(0, 8)], 4) == 4  # 0 waits as well
+    assert n_held(sets[:2], 1) == 3  # 0 to 2, of which only 2 waits for 5
 
 
 def test_hearing_of_a_batch_again_changes_nothing():
@@ -239,7 +240,7 @@ def test_both_types_of_a_vector_are_kept_once_and_are_one_matrix(monkeypatch):
     images = outputs(6, (24,))
     kinds = ("unit_level", "feature_means")
     found = accumulate([plan(*range(6))], images, 4, target=VECTOR, kinds=kinds).rdms
-    assert made == [(6, 24)]
+    assert made == [(4, 24)]  # the last two end the set
     first, second = (found[Cell(0, "fc1", kind, "all")] for kind in kinds)
     assert first is second
 
@@ -276,8 +277,8 @@ def test_no_more_is_kept_than_was_counted(monkeypatch):
     monkeypatch.setattr(Table, "put", put)
     accumulate(sets, outputs(13), 4)
     assert len(made) == 1
-    # In the second batch 0 and 1 wait, and 5, 6 and 7.
-    assert set(sizes) == {n_held(sets, 4)} == {5}
+    # In the second batch 0 and 1 wait, and 6 and 7.
+    assert set(sizes) == {n_held(sets, 4)} == {4}
 
 
 def test_entries_without_a_dissimilarity_are_named_also_where_they_waited():

@@ -192,7 +192,7 @@ def test_rdms_hands_the_options_of_large_runs_on(folder, tmp_path, calls, dry):
 def test_a_small_budget_makes_more_passes_and_the_same_stack(folder, tmp_path, monkeypatch):
     use_disk(monkeypatch, SLOW)
     command = ["rdms", folder / "stimuli", *DESIGN, *NETWORK, "--batch-size", 2]
-    small = ["--memory-budget", "14MB"]
+    small = ["--memory-budget", "7MB"]
     assert "several passes" in run(*command, *small, "--dry-run", "--out", tmp_path / "a.parquet")
     assert "one pass" in run(*command, "--dry-run", "--out", tmp_path / "a.parquet")
     run(*command, *small, "--out", tmp_path / "a.parquet")

@@ -11,8 +11,8 @@ from scipy.spatial.distance import cdist, pdist, squareform
 
 from pytorch_feature_analysis import gram
 from pytorch_feature_analysis._threads import blas_threads, n_blas_threads
-from pytorch_feature_analysis.gram import pattern_geometry
-from pytorch_feature_analysis.pattern_rows import Chosen, Joined, Slots, SpillFile, Table
+from pytorch_feature_analysis.gram import as_source, pattern_geometry
+from pytorch_feature_analysis.pattern_rows import Chosen, Gathered, Slots, SpillFile, Table
 
 N_UNITS = 3000
 
@@ -355,7 +355,7 @@ def test_a_geometry_takes_the_place_of_its_sums(size):
     reference = patterns[:3].mean(axis=0)
     rows = np.r_[patterns - reference, [reference - 0.5], np.ones((1, N_UNITS))]
     sums = np.asfortranarray(rows @ rows.T)
-    geometry = gram._geometry_from_sums(sums, 0.5, gram.as_source(patterns))
+    geometry = gram._geometry_from_sums(sums, 0.5, as_source(patterns))
     assert np.shares_memory(geometry.standardised, sums)
     directed = np.arange(12) != 4
     # oracle: brute force in longdouble; a pattern's own rounding is 1e-16
@@ -466,15 +466,16 @@ def doubtful():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("where", ["table", "file", "file of short stretches", "list", "joined"])
+@pytest.mark.parametrize("where", ["table", "file", "file of short stretches", "list", "gathered"])
 def test_the_same_patterns_have_the_same_bits_wherever_they_are(where, dtype):
     patterns = doubtful().astype(dtype)
     order = [7, 2, 11, 4, 3, 0, 9, 8, 1, 5, 6, 10]
     store = None
-    if where in ("list", "joined"):
+    if where in ("list", "gathered"):
         source = [patterns[i] for i in order]
-        if where == "joined":
-            source = Joined(Spy(np.array(source[:5])), source[5:])
+        if where == "gathered":
+            first, rest = np.array(source[:5]), source[5:]
+            source = Gathered.behind_each_other(Spy(first), as_source(rest))
     else:
         make = Table if where == "table" else lambda *size: SpillFile(*size, None)
         store = make(*patterns.shape, np.dtype(dtype))

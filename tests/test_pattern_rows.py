@@ -11,7 +11,7 @@ import pytest
 
 from pytorch_feature_analysis import pattern_rows
 from pytorch_feature_analysis.gram import as_source
-from pytorch_feature_analysis.pattern_rows import Arena, Chosen, Joined, Slots, SpillFile, Table
+from pytorch_feature_analysis.pattern_rows import Arena, Chosen, Gathered, Slots, SpillFile, Table
 
 N_SLOTS, N_UNITS = 9, 3000
 
@@ -185,12 +185,23 @@ def test_slots_are_a_source_of_their_patterns_in_any_order(make_store):
 
 
 @pytest.mark.parametrize("rows", [[0, 1, 2], [3, 4], [4, 0, 3, 2], [3], [1]])
-def test_more_patterns_stand_behind_those_of_a_source(rows):
+def test_patterns_of_one_source_stand_behind_those_of_another(rows):
     first, more = noise(3, 40), noise(2, 40, seed=1, dtype=np.float64)
-    source = Joined(as_source(first), list(more))
+    source = Gathered.behind_each_other(as_source(first), as_source(list(more)))
     assert (len(source), source.n_units) == (5, 40)
     expected = np.concatenate([first, more])
     np.testing.assert_array_equal(read(source, rows, 7, 33), expected[rows, 7:33])
+
+
+@pytest.mark.parametrize("rows", [range(6), [3], [5, 0, 1, 4, 4, 2], [1, 3]])
+def test_patterns_of_a_store_and_of_a_table_are_gathered_in_any_order(make_store, rows):
+    store, kept, fresh = make_store(), noise(), noise(4, seed=1)
+    store.put(range(N_SLOTS), kept)
+    which, places = [0, 0, 1, 0, 1, 1], [7, 8, 0, 2, 3, 2]
+    source = Gathered([store, as_source(fresh)], which, places)
+    assert (len(source), source.n_units) == (6, N_UNITS)
+    expected = np.stack([(kept, fresh)[i][place] for i, place in zip(which, places, strict=True)])
+    np.testing.assert_array_equal(read(source, rows, 10, 2000), expected[list(rows), 10:2000])
 
 
 @pytest.mark.parametrize(
@@ -229,7 +240,9 @@ def test_sources_of_sources_are_read_through(make_store):
     store.put(range(N_SLOTS), patterns)
     more = [noise(1, seed=1)[0]]
     units = [2999, 0, 1, 1500]
-    source = Chosen(Joined(Slots(store, [8, 2, 3]), more), np.array(units))
+    source = Chosen(
+        Gathered.behind_each_other(Slots(store, [8, 2, 3]), as_source(more)), np.array(units)
+    )
     expected = np.r_[patterns[[8, 2, 3]], more][:, units]
     np.testing.assert_array_equal(read(source, range(4)), expected)
     np.testing.assert_array_equal(read(source, [3, 1], 1, 3), expected[[3, 1], 1:3])

@@ -460,12 +460,15 @@ def test_an_output_without_a_tensor_is_refused(output):
     ("function", "match"),
     [
         (lambda x: torch.zeros(2, 7), r"no one axis .*two of them give the shape \(2, 7\), three"),
+        (lambda x: torch.arange(14.0).reshape(2, 7), r"no one axis"),
+        (lambda x: torch.full((2, 7), float("nan")), r"no one axis"),
+        (lambda x: x.new_zeros(2, 0), r"no one axis"),
         (lambda x: torch.zeros(()), r"no one axis"),
         (lambda x: x.mean(), r"no one axis"),
         (lambda x: x.flatten(0, 1), r"the shape \(6, 8, 8\), three \(9, 8, 8\)"),
         (lambda x: x.flatten(1) @ x.flatten(1).T, r"\(2, 2\), three \(3, 3\)"),
         (lambda x: x.new_zeros(len(x), 2 * len(x)), r"no one axis"),
-        (lambda x: x.squeeze(0)[: 4 - len(x)].squeeze(0), r"no one axis"),
+        (lambda x: x[: 4 - len(x)].squeeze(0) * 0, r"no one axis"),
         (torch.fft.fft2, "its output is complex"),
     ],
 )
@@ -526,15 +529,36 @@ def test_a_module_that_only_some_numbers_of_images_reach_is_refused():
     class Picky(nn.Module):
         def __init__(self):
             super().__init__()
-            self.conv, self.relu = nn.Conv2d(3, 4, 3), nn.ReLU()
+            self.conv, self.relu = nn.Conv2d(3, 4, 3, bias=False), nn.ReLU()
 
         def forward(self, x):
             x = self.conv(x)
             return self.relu(x) if len(x) == 2 else x
 
-    seen = survey(Picky(), IMAGES[0])
+    # Zeros do not tell which axis is that of the images, so that three are passed as well.
+    model = Picky()
+    seen = survey(model, torch.zeros_like(IMAGES[0]))
     assert list(seen.outputs) == [("conv", 1)]
     assert seen.refused == {("relu", 1): "the number of its calls follows that of the images"}
+    # Else it is seen as soon as a batch passes.
+    with pytest.raises(RuntimeError, match="module 'relu' is called less often"):
+        collect(model, IMAGES, targets_of(model, IMAGES[0], ["conv", "relu"]), batch_size=4)
+
+
+def test_a_second_pass_is_made_only_where_the_first_leaves_doubt():
+    passes = []
+
+    def noted(x):
+        passes.append(len(x))
+        return x
+
+    def two_channels(x):
+        return noted(x)[:, :2]
+
+    survey(WithGiving(noted), IMAGES[0])
+    assert passes == [2]
+    survey(WithGiving(two_channels), IMAGES[0])
+    assert passes == [2, 2, 3]
 
 
 class Dynamic(nn.Module):
