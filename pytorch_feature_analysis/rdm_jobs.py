@@ -123,6 +123,7 @@ class Job:
     spilled: frozenset[str] = frozenset()
     """Layers whose patterns wait in a file."""
     held_bytes: int = 0
+    """Bytes of patterns that wait in memory, in this job or a later one like it."""
     room: int = 2**62
     """Bytes that copies of patterns may take."""
     keep_inputs: bool = False

@@ -230,6 +230,8 @@ class UnitPlanner:
         plan, settings = run.plan, self._settings
         together = {target.label[0]: target.same_as for target in plan.targets if target.same_as}
         owner_pass = {layer: number for number, one in enumerate(passes) for layer in one.layers}
+        # All passes use the same memory, so that the system needs to clear it once only.
+        most_held = max(one.held_bytes for one in passes)
         jobs = []
         images_key = fingerprint(
             (
@@ -269,7 +271,7 @@ class UnitPlanner:
                     projection=settings.projection,
                     projection_root=settings.root,
                     spilled=frozenset(one.spilled),
-                    held_bytes=one.held_bytes,
+                    held_bytes=most_held,
                     room=max(self.room - one.held_bytes, self.room // 4),
                     keep_inputs=len(passes) > 1,
                 )
