@@ -63,10 +63,15 @@ from pytorch_feature_analysis.models import prepare_model, prepare_models
 from pytorch_feature_analysis.plotting.mds import mds_coordinates, my_mds, rdm_mds
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 from pytorch_feature_analysis.rdms import get_rdms, plan_rdms
-from pytorch_feature_analysis.selection import get_extreme_dissims_total
 from pytorch_feature_analysis.stack_files import read_rdms, write_rdms
 from pytorch_feature_analysis.stack_schema import stack_columns
 from pytorch_feature_analysis.stack_subset import subset_rdm_df
+from pytorch_feature_analysis.stimuli import max_disagreement, select_stimuli
+from pytorch_feature_analysis.subsets import get_extreme_dissims_total, selection_report
+from pytorch_feature_analysis.target_subsets import (
+    get_dissims_that_match,
+    get_most_uniform_dissims,
+)
 
 __all__ = [
     "almost_equals",
@@ -88,14 +93,17 @@ __all__ = [
     "fetch_layers",
     "filedelete",
     "get_array_ranks",
+    "get_dissims_that_match",
     "get_extreme_dissims_total",
     "get_meta_rdms",
     "get_model_activations_for_image",
+    "get_most_uniform_dissims",
     "get_rdms",
     "get_upper_triang",
     "index_nested",
     "list_layers",
     "load_image",
+    "max_disagreement",
     "mds_coordinates",
     "my_mds",
     "nonwhite_pixel_mask",
@@ -111,6 +119,8 @@ __all__ = [
     "read_image_folder",
     "read_rdms",
     "save_mask",
+    "select_stimuli",
+    "selection_report",
     "shrink_image",
     "stack_columns",
     "standard_transform",

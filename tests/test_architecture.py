@@ -30,11 +30,13 @@ LEVELS = {
     "1a": [
         *["checkpoints", "cornet_s", "dissimilarity", "entry_subsets", "fingerprints"],
         *["image_folder", "images", "layers", "layouts", "selection", "stack_schema"],
+        "subset_search",
     ],
     "1b": [
         *["architectures", "batches", "bounded_rdms", "device_patterns", "mds"],
-        *["pairwise_complete", "preprocessing", "projection"],
+        *["pairwise_complete", "preprocessing", "projection", "subsets"],
     ],
+    "1c": ["target_subsets"],
     "2a": ["arrow_columns", "image_sets", "models", "rdm_comparison", "rdm_stack", "stream"],
     "2b": ["accumulation", "activations", "planning", "regroup", "stack_parquet", "stack_subset"],
     "2c": ["meta_frame", "rdm_jobs", "stack_pickle"],
@@ -43,6 +45,7 @@ LEVELS = {
     "2f": ["rdm_call", "rdm_forecast", "store"],
     "2g": ["rdm_rows"],
     "3": ["meta_rdms", "rdms"],
+    "4": ["stimuli"],
     "5a": [
         *["plotting", "plotting._arguments", "plotting._dots", "plotting._figure"],
         *["plotting._labels", "plotting._pictures"],

@@ -85,7 +85,7 @@ def test_every_choice_is_the_beginning_of_the_choice_of_all():
     everything = pfa.get_extreme_dissims_total(rdm)[1]
     assert everything == list(greedy_order(rdm))
     for k in range(1, 10):
-        sub_rdm, indices = pfa.get_extreme_dissims_total(rdm, k)
+        sub_rdm, indices = pfa.get_extreme_dissims_total(rdm, k, method="greedy")
         assert indices == everything[:k]
         assert sub_rdm.shape == (k, k)
 

@@ -1,0 +1,345 @@
+"""Choosing stimuli by the RDMs of a stack: one row, or several layers and networks at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from pytorch_feature_analysis._checks import (
+    RandomState,
+    check_name,
+    check_random_state,
+    check_sequence,
+    child_generator,
+)
+from pytorch_feature_analysis.rdm_stack import as_key, checked_stack, in_words
+from pytorch_feature_analysis.subset_search import all_sets
+from pytorch_feature_analysis.subsets import (
+    METHODS,
+    Choice,
+    as_weights,
+    check_effort,
+    checked_dissims,
+    in_greedy_order,
+)
+
+# Up to so many sets, all are looked at where the smallest of several sums is to be largest.
+_FEW_SETS = 50_000
+# How often the rows' shares in the sum are set anew, and by how much.
+_ROUNDS = 24
+_PULL = 2.0
+
+Groups = tuple[str, Mapping[Any, int] | int]
+
+
+def select_stimuli(
+    rdm_df: pd.DataFrame | pd.Series,
+    num_items: int,
+    *,
+    combine: str = "mean",
+    scale: str | None = None,
+    direction: str = "max",
+    method: str = "auto",
+    effort: str | int = "default",
+    must_include: Sequence[Any] = (),
+    exclude: Sequence[Any] = (),
+    groups: Groups | None = None,
+    time_limit: float | None = None,
+    symmetrize: bool = False,
+    random_state: RandomState = 0,
+) -> pd.DataFrame:
+    """Choose the stimuli that differ most for a network's layer, or for several at once.
+
+    Parameters
+    ----------
+    rdm_df : pandas.DataFrame or Series
+        One or several rows of a stack, with the same entries in any order.
+    num_items : int
+        How many stimuli to choose.
+    combine : {'mean', 'min'}, default 'mean'
+        With several rows: make the mean over rows as large as can be, or the smallest row's mean
+        dissimilarity (with ``direction='min'``, the largest as small as can be), so that the
+        stimuli are different for every row.
+    scale : {'mean', 'rank', 'none'}, optional
+        How rows are brought to one scale: divided by the mean dissimilarity of each (the default
+        with several rows), as ranks from 0 to 1, or not at all (the default with one).
+    direction, method, effort, time_limit, symmetrize, random_state
+        As in `get_extreme_dissims_total`. With ``combine='min'``, all sets are looked at where
+        there are at most 50,000, else the search is repeated with other shares of the rows.
+    must_include, exclude : sequence of entry keys, optional
+        Stimuli that are chosen in any case, and that are not.
+    groups : tuple (variable, counts), optional
+        How many from each category, by a variable of the entry labels:
+        ``('animal', {'cat': 10, 'dog': 5})``, or ``('animal', 5)`` for five of each.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per chosen stimulus, in greedy order: `entry_key`; the variables of its label;
+        `index`, its place in the first row of `rdm_df`; `mean_dissim`, its mean dissimilarity to
+        the other chosen ones (over rows, on the common scale).
+
+    Raises
+    ------
+    ValueError
+        The rows have different entries; a key, variable or value does not exist; or as
+        `get_extreme_dissims_total`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> import pytorch_feature_analysis as pfa
+    >>> points = np.array([0.0, 1, 3, 7, 12, 13])
+    >>> row = {
+    ...     "layer": "conv1",
+    ...     "matrix": np.abs(points[:, None] - points),
+    ...     "entry_keys": tuple((name,) for name in "abcdef"),
+    ... }
+    >>> pfa.select_stimuli(pd.DataFrame([row]), 3)[["entry_key", "index", "mean_dissim"]]
+      entry_key  index  mean_dissim
+    0      (a,)      0          7.0
+    1      (f,)      5         12.5
+    2      (b,)      1          6.5
+    """
+    check_name(combine, ("mean", "min"), argument="combine", what="way to combine rows")
+    check_name(direction, ("max", "min"), argument="direction", what="direction")
+    check_name(method, METHODS, argument="method", what="method")
+    keys, labels, matrices = _entries(rdm_df)
+    if scale is None:
+        scale = "none" if len(matrices) == 1 else "mean"
+    check_name(scale, SCALES, argument="scale", what="scale")
+    dissims = [SCALES[scale](checked_dissims(m, symmetrize=symmetrize)) for m in matrices]
+    weights = [as_weights(one, direction) for one in dissims]
+    dead = np.logical_or.reduce([np.isnan(one).all(axis=0) for one in weights])
+    if dead.all():
+        raise ValueError(
+            "`rdm_df`: each entry is without any dissimilarity in one row or another; leave out"
+            " the rows of layers that are dead."
+        )
+    for one in weights:
+        one[dead] = one[:, dead] = np.nan
+    together = np.mean(weights, axis=0)
+    asked = (
+        num_items,
+        _places(must_include, keys, argument="must_include"),
+        _places(exclude, keys, argument="exclude"),
+        _categories(groups, labels),
+    )
+    choice = Choice.of(together, *asked)
+    moves = check_effort(effort, choice.count)
+    root = check_random_state(random_state)
+
+    def choose(shares: np.ndarray, number: int) -> np.ndarray:
+        mixed = sum(share * one for share, one in zip(shares, weights, strict=True))
+        rng = child_generator(root, "stimuli", number)
+        return Choice.of(np.asarray(mixed), *asked).members(method, moves, rng, time_limit)
+
+    equal = np.full(len(weights), 1 / len(weights))
+    members = choose(equal, 0)
+    if combine == "min" and len(weights) > 1 and 0 < choice.problem.n_chosen < len(choice.free):
+        members = _good_for_each(choice, np.stack(weights), members, choose)
+    ranking = together if direction == "min" else np.where(dead | dead[:, None], np.nan, together)
+    return _frame(keys, labels, in_greedy_order(ranking, members), np.nanmean(dissims, axis=0))
+
+
+def max_disagreement(
+    row_a: pd.DataFrame | pd.Series,
+    row_b: pd.DataFrame | pd.Series,
+    num_items: int,
+    **options: Any,
+) -> pd.DataFrame:
+    """Choose the stimuli on which two RDMs disagree most: where a new experiment tells most.
+
+    The disagreement on a pair of stimuli is the difference between its ranks in the two RDMs, as
+    a share of all pairs, from 0 to 1.
+
+    Parameters
+    ----------
+    row_a, row_b : pandas.Series or DataFrame of one row
+        Two rows of stacks with the same entries, in any order.
+    num_items : int
+        How many stimuli to choose, at least 2.
+    **options
+        `method`, `effort`, `must_include`, `exclude`, `groups`, `time_limit`, `symmetrize` and
+        `random_state` of `select_stimuli`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `select_stimuli`, with `mean_disagreement` in place of `mean_dissim`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> import pytorch_feature_analysis as pfa
+    >>> keys = tuple((name,) for name in "abcd")
+    >>> one, other = np.array([0.0, 1, 5, 6]), np.array([0.0, 5, 1, 6])
+    >>> rows = [
+    ...     pd.DataFrame([{"matrix": np.abs(x[:, None] - x), "entry_keys": keys}])
+    ...     for x in (one, other)
+    ... ]
+    >>> chosen = pfa.max_disagreement(*rows, 2)
+    >>> chosen["entry_key"].tolist()
+    [('a',), ('b',)]
+    """
+    rows = []
+    for argument, row in (("row_a", row_a), ("row_b", row_b)):
+        row = row.to_frame().T if isinstance(row, pd.Series) else row
+        if isinstance(row, pd.DataFrame) and len(row) != 1:
+            raise ValueError(
+                f"`{argument}` must be one row of a stack, not {len(row)}; df_filter chooses one."
+            )
+        rows.append(row)
+    known = {"method", "effort", "must_include", "exclude", "groups", "time_limit"}
+    for name in options:
+        check_name(name, known | {"symmetrize", "random_state"}, argument="options", what="option")
+    keys, labels, matrices = _entries(pd.concat(rows, ignore_index=True))
+    symmetrize = options.pop("symmetrize", False)
+    ranks = [_ranks(checked_dissims(m, symmetrize=symmetrize)) for m in matrices]
+    disagreement = np.abs(ranks[0] - ranks[1])
+    stack = pd.DataFrame([{"matrix": disagreement, "entry_keys": keys, "entry_labels": labels}])
+    chosen = select_stimuli(stack, num_items, **options)
+    return chosen.rename(columns={"mean_dissim": "mean_disagreement"})
+
+
+def _divided(dissims: np.ndarray) -> np.ndarray:
+    mean = _off_diagonal(dissims).mean()
+    if not mean > 0:
+        raise ValueError(
+            f"`scale`='mean' divides by the mean dissimilarity, which is {mean:g} in a row of"
+            " `rdm_df`; use 'rank'."
+        )
+    return dissims / mean
+
+
+def _ranks(dissims: np.ndarray) -> np.ndarray:
+    ranks = np.full_like(dissims, np.nan)
+    known = ~np.isnan(dissims) & ~np.eye(len(dissims), dtype=bool)
+    # Each pair is there twice.
+    ordered = rankdata(dissims[known])
+    ranks[known] = (ordered - 1.5) / max(len(ordered) - 2, 1)
+    np.fill_diagonal(ranks, 0)
+    return ranks
+
+
+def _off_diagonal(dissims: np.ndarray) -> np.ndarray:
+    values = dissims[~np.eye(len(dissims), dtype=bool)]
+    return values[~np.isnan(values)]
+
+
+SCALES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "mean": _divided,
+    "rank": _ranks,
+    "none": lambda dissims: dissims,
+}
+
+
+def _entries(
+    rdm_df: pd.DataFrame | pd.Series,
+) -> tuple[tuple[Any, ...], tuple[dict[str, Any], ...], list[np.ndarray]]:
+    """Entry keys and labels of the first row, and all rows' matrices in its order."""
+    if isinstance(rdm_df, pd.Series):
+        rdm_df = rdm_df.to_frame().T
+    stack = checked_stack(rdm_df, argument="rdm_df", rank=False)
+    if stack.empty:
+        raise ValueError("`rdm_df` has no rows, so there is nothing to choose from.")
+    keys = stack["entry_keys"].iloc[0]
+    place = {key: i for i, key in enumerate(keys)}
+    matrices = []
+    for number, (matrix, own) in enumerate(zip(stack["matrix"], stack["entry_keys"], strict=True)):
+        if set(own) != place.keys():
+            differing = set(own) ^ place.keys()
+            raise ValueError(
+                "`rdm_df`: all rows must have the same entries, but the first and row"
+                f" {number} differ in {in_words(sorted(differing, key=repr))}. subset_rdm_df"
+                " cuts rows to the entries that they share."
+            )
+        order = np.argsort([place[key] for key in own])
+        matrices.append(matrix[np.ix_(order, order)])
+    return keys, stack["entry_labels"].iloc[0], matrices
+
+
+def _places(keys: Any, known: Sequence[Any], *, argument: str) -> list[int]:
+    places = []
+    for key in check_sequence(keys, argument=argument, of="entry keys"):
+        check_name(as_key(key), known, argument=argument, what="entry key")
+        places.append(known.index(as_key(key)))
+    return places
+
+
+def _categories(
+    groups: Groups | None, labels: Sequence[Mapping[str, Hashable]]
+) -> tuple[list[Hashable], dict[Any, int]] | None:
+    if groups is None:
+        return None
+    if not isinstance(groups, (tuple, list)) or len(groups) != 2:
+        raise TypeError(
+            "`groups` must be (variable, counts), such as ('animal', {'cat': 10, 'dog': 5}), not"
+            f" {groups!r}."
+        )
+    variable, counts = groups
+    names = dict.fromkeys(name for label in labels for name in label)
+    check_name(variable, names, argument="groups", what="variable of the entries")
+    values = [label.get(variable) for label in labels]
+    if not isinstance(counts, Mapping):
+        counts = dict.fromkeys(values, counts)
+    return values, dict(counts)
+
+
+def _good_for_each(
+    choice: Choice,
+    weights: np.ndarray,
+    start: np.ndarray,
+    choose: Callable[[np.ndarray, int], np.ndarray],
+) -> np.ndarray:
+    """Make the smallest of the rows' sums as large as can be."""
+    known = np.nan_to_num(weights, nan=0.0)
+
+    def sums(members: np.ndarray) -> np.ndarray:
+        return known[:, members[:, None], members].sum(axis=(1, 2))
+
+    best, largest = start, sums(start).min()
+    if choice.problem.n_sets() <= _FEW_SETS:
+        around = np.r_[choice.fixed, choice.last]
+        for sets in all_sets(choice.problem):
+            members = np.hstack([choice.free[sets], np.tile(around, (len(sets), 1))])
+            for one in members:
+                found = sums(one).min()
+                if found > largest + 1e-12 * abs(largest):
+                    best, largest = one, found
+        return best
+    shares = np.full(len(weights), 1 / len(weights))
+    found = sums(start)
+    for number in range(1, _ROUNDS + 1):
+        # Rows that came off badly get a larger share in the next sum.
+        spread = max(float(np.abs(found).max()), np.finfo(float).tiny)
+        shares = shares * np.exp(-_PULL * (found - found.mean()) / spread)
+        shares /= shares.sum()
+        members = choose(shares, number)
+        found = sums(members)
+        if found.min() > largest + 1e-12 * abs(largest):
+            best, largest = members, found.min()
+    return best
+
+
+def _frame(
+    keys: Sequence[Any],
+    labels: Sequence[Mapping[str, Any]],
+    indices: list[int],
+    dissims: np.ndarray,
+) -> pd.DataFrame:
+    within = dissims[np.ix_(indices, indices)].copy()
+    np.fill_diagonal(within, np.nan)
+    counts = (~np.isnan(within)).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = np.nansum(within, axis=1) / counts
+    names = dict.fromkeys(name for i in indices for name in labels[i])
+    columns: dict[str, Any] = {"entry_key": pd.Series([keys[i] for i in indices], dtype=object)}
+    columns |= {name: [labels[i].get(name) for i in indices] for name in names}
+    return pd.DataFrame({**columns, "index": indices, "mean_dissim": means})

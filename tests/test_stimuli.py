@@ -1,0 +1,171 @@
+"""Choices of stimuli on rows of a stack."""
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import rankdata
+
+import pytorch_feature_analysis as pfa
+
+
+def noise(n, seed=0):
+    rdm = np.random.default_rng(seed).random((n, n))
+    rdm = rdm + rdm.T
+    np.fill_diagonal(rdm, 0)
+    return rdm
+
+
+def stack(*matrices, orders=None):
+    """Rows over the same stimuli, each row in its own order."""
+    n = len(matrices[0])
+    keys = [(f"s{i}", "ab"[i % 2]) for i in range(n)]
+    rows = []
+    for number, matrix in enumerate(matrices):
+        order = list(range(n)) if orders is None else orders[number]
+        rows.append(
+            {
+                "layer": f"conv{number}",
+                "matrix": matrix[np.ix_(order, order)],
+                "entry_keys": tuple(keys[i] for i in order),
+                "entry_labels": tuple({"name": keys[i][0], "kind": keys[i][1]} for i in order),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def pair_mean(matrix, chosen):
+    return np.mean([matrix[i, j] for i, j in combinations(chosen, 2)])
+
+
+def test_one_row_gives_the_choice_of_its_matrix_with_labels():
+    rdm = noise(12)
+    chosen = pfa.select_stimuli(stack(rdm), 4)
+    _, indices = pfa.get_extreme_dissims_total(rdm, 4)
+    assert list(chosen) == ["entry_key", "name", "kind", "index", "mean_dissim"]
+    assert chosen["index"].tolist() == indices
+    assert chosen["entry_key"].tolist() == [(f"s{i}", "ab"[i % 2]) for i in indices]
+    assert chosen["name"].tolist() == [f"s{i}" for i in indices]
+    expected = [np.mean([rdm[i, j] for j in indices if j != i]) for i in indices]
+    np.testing.assert_allclose(chosen["mean_dissim"], expected)
+    pd.testing.assert_frame_equal(pfa.select_stimuli(stack(rdm).iloc[0], 4), chosen)
+
+
+def test_several_rows_are_taken_on_one_scale_in_any_order():
+    first, second = noise(10), 1000 * noise(10, 1)
+    orders = [list(range(10)), np.random.default_rng(2).permutation(10).tolist()]
+    rows = stack(first, second, orders=orders)
+    off = ~np.eye(10, dtype=bool)
+    both = first / first[off].mean() + second / second[off].mean()
+    best = max(combinations(range(10), 4), key=lambda of: pair_mean(both, of))
+    assert sorted(pfa.select_stimuli(rows, 4)["index"]) == list(best)
+    # As they are, the second outweighs the first.
+    best = max(combinations(range(10), 4), key=lambda of: pair_mean(first + second, of))
+    assert sorted(pfa.select_stimuli(rows, 4, scale="none")["index"]) == list(best)
+    ranks = np.zeros((10, 10))
+    upper = np.triu_indices(10, k=1)
+    ranks[upper] = rankdata(first[upper]) + rankdata(second[upper])
+    best = max(combinations(range(10), 4), key=lambda of: pair_mean(ranks + ranks.T, of))
+    assert sorted(pfa.select_stimuli(rows, 4, scale="rank")["index"]) == list(best)
+
+
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_the_worst_row_is_made_as_good_as_can_be(direction):
+    matrices = [noise(11, seed) for seed in range(3)]
+    rows = stack(*matrices)
+    chosen = pfa.select_stimuli(rows, 4, combine="min", scale="none", direction=direction)
+    if direction == "max":
+        value = max(min(pair_mean(m, of) for m in matrices) for of in combinations(range(11), 4))
+        found = min(pair_mean(m, chosen["index"]) for m in matrices)
+    else:
+        value = min(max(pair_mean(m, of) for m in matrices) for of in combinations(range(11), 4))
+        found = max(pair_mean(m, chosen["index"]) for m in matrices)
+    assert found == pytest.approx(value)
+
+
+def test_among_many_the_worst_row_is_better_off_than_with_the_mean():
+    # What differs most by the first row is alike by the second.
+    first = noise(80)
+    second = 2.2 - 0.9 * first + 0.2 * noise(80, 1)
+    np.fill_diagonal(second, 0)
+    rows = stack(first, second)
+    values = []
+    for combine in ("mean", "min"):
+        chosen = pfa.select_stimuli(rows, 10, combine=combine, scale="none", effort="low")
+        values.append(min(pair_mean(m, chosen["index"]) for m in (first, second)))
+    assert values[1] >= values[0]
+
+
+def test_categories_and_stimuli_are_named_by_label_and_key():
+    rows = stack(noise(12))
+    options = {"must_include": [("s1", "b")], "exclude": [("s0", "a")]}
+    chosen = pfa.select_stimuli(rows, 6, groups=("kind", {"a": 4, "b": 2}), **options)
+    assert sorted(chosen["kind"]) == list("aaaabb")
+    assert ("s1", "b") in chosen["entry_key"].tolist()
+    assert ("s0", "a") not in chosen["entry_key"].tolist()
+    each = pfa.select_stimuli(rows, 6, groups=("kind", 3))
+    assert sorted(each["kind"]) == list("aaabbb")
+
+
+def test_disagreement_is_that_of_ranks():
+    first, second = noise(9), noise(9, 1) ** 3
+    upper = np.triu_indices(9, k=1)
+    expected = np.zeros((9, 9))
+    expected[upper] = np.abs(rankdata(first[upper]) - rankdata(second[upper])) / 35
+    best = max(combinations(range(9), 4), key=lambda of: pair_mean(expected + expected.T, of))
+    rows = stack(first, second, orders=[list(range(9)), list(range(9))[::-1]])
+    chosen = pfa.max_disagreement(rows.iloc[[0]], rows.iloc[1], 4)
+    assert sorted(chosen["index"]) == list(best)
+    assert chosen["mean_disagreement"].mean() == pytest.approx(
+        pair_mean(expected + expected.T, best)
+    )
+    assert pfa.max_disagreement(rows.iloc[[0]], rows.iloc[[0]], 4)["mean_disagreement"].max() == 0
+
+
+def test_dead_stimuli_of_any_row_come_last():
+    first, second = noise(8), noise(8, 1)
+    second[3] = second[:, 3] = np.nan
+    assert 3 not in pfa.select_stimuli(stack(first, second), 7)["index"].tolist()
+    assert pfa.select_stimuli(stack(first, second), 8)["index"].tolist()[-1] == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"combine": "max"}, "`combine` names 'max'.*mean, min"),
+        ({"scale": "z"}, "`scale` names 'z'.*mean, rank, none"),
+        ({"must_include": [("s99", "a")]}, "`must_include` names .*not a entry key|entry key"),
+        ({"groups": ("color", 2)}, "`groups` names 'color'.*name, kind"),
+        ({"groups": ("kind", {"c": 2})}, "`groups` names 'c'.*a, b"),
+        ({"method": "all"}, "`method` names 'all'"),
+    ],
+)
+def test_wrong_names_get_the_right_ones(options, match):
+    with pytest.raises(ValueError, match=match):
+        pfa.select_stimuli(stack(noise(6)), 3, **options)
+
+
+def test_rows_over_other_entries_and_several_rows_for_one_are_refused():
+    other = stack(noise(6))
+    other["entry_keys"] = [tuple((f"t{i}", "a") for i in range(6))]
+    with pytest.raises(ValueError, match=r"all rows must have the same entries.*subset_rdm_df"):
+        pfa.select_stimuli(pd.concat([stack(noise(6)), other]), 3)
+    with pytest.raises(ValueError, match="`row_a` must be one row of a stack, not 2"):
+        pfa.max_disagreement(stack(noise(6), noise(6)), other, 3)
+    with pytest.raises(ValueError, match="`options` names 'combine'"):
+        pfa.max_disagreement(stack(noise(6)), stack(noise(6)), 3, combine="min")
+    with pytest.raises(ValueError, match="has no rows"):
+        pfa.select_stimuli(stack(noise(6)).iloc[:0], 3)
+    with pytest.raises(TypeError, match="`groups` must be"):
+        pfa.select_stimuli(stack(noise(6)), 3, groups={"kind": 3})
+
+
+def test_the_stack_is_not_changed():
+    rows = stack(noise(8), noise(8, 1))
+    before = rows.copy()
+    matrices = [matrix.copy() for matrix in rows["matrix"]]
+    pfa.select_stimuli(rows, 3, combine="min")
+    pd.testing.assert_frame_equal(rows, before)
+    for matrix, expected in zip(rows["matrix"], matrices, strict=True):
+        np.testing.assert_array_equal(matrix, expected)
