@@ -27,7 +27,14 @@ def best_in_turns(functions: Sequence[Callable[[], Any]], repeats: int = 3) -> l
 
 
 def state(
-    claim: str, figure: float, bound: float, *, at_most: bool, detail: str, stop: bool = True
+    claim: str,
+    figure: float,
+    bound: float,
+    *,
+    at_most: bool,
+    detail: str,
+    digits: int = 2,
+    stop: bool = True,
 ) -> bool:
     """Print a claim with its figure, and tell whether it holds.
 
@@ -36,7 +43,7 @@ def state(
     holds = bool(figure <= bound if at_most else figure >= bound)
     sign = "<=" if at_most else ">="
     verdict = "holds" if holds else "DOES NOT HOLD"
-    print(f"{claim}: {figure:.2f} {sign} {bound:g}  {verdict}  ({detail})", flush=True)
+    print(f"{claim}: {figure:.{digits}f} {sign} {bound:g}  {verdict}  ({detail})", flush=True)
     if stop and not holds:
         sys.exit(1)
     return holds

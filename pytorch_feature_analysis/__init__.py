@@ -14,9 +14,10 @@ RDMs of every order
 Stacks and their files
     `read_rdms`, `write_rdms`, `check_rdm_stack`, `subset_rdm_df`, `stack_columns`
 Pictures
-    `rdm_mds` (also `my_mds`), `mds_coordinates`
+    `rdm_mds` (also `my_mds`), `mds_coordinates`, `plot_montage`
 Choice of stimuli
-    `get_extreme_dissims_total`
+    `select_stimuli`, `max_disagreement`, `get_extreme_dissims_total`, `selection_report`,
+    `get_dissims_that_match`, `get_most_uniform_dissims`
 Frames and tables
     `df_filter` (also `df_subset`), `df_filtsort`, `df_agg`, `df_pivot`, `df_inds2cols`,
     `create_or_append_csv`, `combine_csvs`
@@ -61,6 +62,7 @@ from pytorch_feature_analysis.matrices import (
 from pytorch_feature_analysis.meta_rdms import get_meta_rdms
 from pytorch_feature_analysis.models import prepare_model, prepare_models
 from pytorch_feature_analysis.plotting.mds import mds_coordinates, my_mds, rdm_mds
+from pytorch_feature_analysis.plotting.montage import plot_montage
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 from pytorch_feature_analysis.rdms import get_rdms, plan_rdms
 from pytorch_feature_analysis.stack_files import read_rdms, write_rdms
@@ -112,6 +114,7 @@ __all__ = [
     "pickle_dump",
     "pickle_read",
     "plan_rdms",
+    "plot_montage",
     "prepare_model",
     "prepare_models",
     "preprocess_image",

@@ -34,6 +34,7 @@ from pytorch_feature_analysis._cli_options import (
     seed_option,
     where_option,
 )
+from pytorch_feature_analysis._cli_pick import pick
 from pytorch_feature_analysis._parallel import using_scheduler
 from pytorch_feature_analysis._version import __version__
 from pytorch_feature_analysis.activations import list_layers
@@ -416,3 +417,6 @@ def mds(
         **options,
     )
     click.echo(f"{save_opts}: {len(row['entry_keys'])} entries, stress {stress:.4g}")
+
+
+main.add_command(pick)

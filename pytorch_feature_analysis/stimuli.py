@@ -11,6 +11,7 @@ from scipy.stats import rankdata
 
 from pytorch_feature_analysis._checks import (
     RandomState,
+    check_count,
     check_name,
     check_random_state,
     check_sequence,
@@ -26,12 +27,15 @@ from pytorch_feature_analysis.subsets import (
     checked_dissims,
     in_greedy_order,
 )
+from pytorch_feature_analysis.target_subsets import after_swaps
 
 # Up to so many sets, all are looked at where the smallest of several sums is to be largest.
 _FEW_SETS = 50_000
 # How often the rows' shares in the sum are set anew, and by how much.
 _ROUNDS = 24
 _PULL = 2.0
+# From how many sets the lowest correlation is sought.
+_STARTS = 24
 
 Groups = tuple[str, Mapping[Any, int] | int]
 
@@ -67,7 +71,7 @@ def select_stimuli(
     scale : {'mean', 'rank', 'none'}, optional
         How rows are brought to one scale: divided by the mean dissimilarity of each (the default
         with several rows), as ranks from 0 to 1, or not at all (the default with one).
-    direction, method, effort, time_limit, symmetrize, random_state
+    direction, method, effort
         As in `get_extreme_dissims_total`. With ``combine='min'``, all sets are looked at where
         there are at most 50,000, else the search is repeated with other shares of the rows.
     must_include, exclude : sequence of entry keys, optional
@@ -75,6 +79,8 @@ def select_stimuli(
     groups : tuple (variable, counts), optional
         How many from each category, by a variable of the entry labels:
         ``('animal', {'cat': 10, 'dog': 5})``, or ``('animal', 5)`` for five of each.
+    time_limit, symmetrize, random_state
+        As in `get_extreme_dissims_total`.
 
     Returns
     -------
@@ -151,42 +157,57 @@ def max_disagreement(
     row_a: pd.DataFrame | pd.Series,
     row_b: pd.DataFrame | pd.Series,
     num_items: int,
-    **options: Any,
+    *,
+    must_include: Sequence[Any] = (),
+    exclude: Sequence[Any] = (),
+    groups: Groups | None = None,
+    symmetrize: bool = False,
+    random_state: RandomState = 0,
 ) -> pd.DataFrame:
     """Choose the stimuli on which two RDMs disagree most: where a new experiment tells most.
 
-    The disagreement on a pair of stimuli is the difference between its ranks in the two RDMs, as
-    a share of all pairs, from 0 to 1.
+    The choice has the lowest correlation found between the two RDMs of the chosen stimuli, each
+    dissimilarity taken as its rank among all pairs.
 
     Parameters
     ----------
     row_a, row_b : pandas.Series or DataFrame of one row
         Two rows of stacks with the same entries, in any order.
     num_items : int
-        How many stimuli to choose, at least 2.
-    **options
-        `method`, `effort`, `must_include`, `exclude`, `groups`, `time_limit`, `symmetrize` and
-        `random_state` of `select_stimuli`.
+        How many stimuli to choose, at least 3. With few, RDMs are opposites by chance.
+    must_include, exclude, groups, symmetrize
+        As in `select_stimuli`.
+    random_state : int, Generator or None, default 0
+        Seeds the search: swaps as long as one lowers the correlation, from many starts.
 
     Returns
     -------
     pandas.DataFrame
-        As `select_stimuli`, with `mean_disagreement` in place of `mean_dissim`.
+        One row per chosen stimulus: `entry_key`; the variables of its label; `index`, its place in
+        `row_a`; `mean_disagreement`, its mean difference in rank to the other chosen ones, as a
+        share of all pairs, from 0 to 1; `correlation`, that of the two RDMs (of ranks) over the
+        chosen stimuli, the same in each row. The most disagreed upon come first.
+
+    References
+    ----------
+    Golan, T., Raju, P. C., & Kriegeskorte, N. (2020). Controversial stimuli: Pitting neural
+    networks against each other as models of human cognition. PNAS, 117(47), 29330-29337.
+    https://doi.org/10.1073/pnas.1912334117 (the idea; these make stimuli, here they are chosen).
 
     Examples
     --------
     >>> import numpy as np
     >>> import pandas as pd
     >>> import pytorch_feature_analysis as pfa
-    >>> keys = tuple((name,) for name in "abcd")
-    >>> one, other = np.array([0.0, 1, 5, 6]), np.array([0.0, 5, 1, 6])
+    >>> keys = tuple((name,) for name in "abcde")
+    >>> one, other = np.array([0.0, 1, 5, 6, 9]), np.array([0.0, 5, 1, 6, 9])
     >>> rows = [
     ...     pd.DataFrame([{"matrix": np.abs(x[:, None] - x), "entry_keys": keys}])
     ...     for x in (one, other)
     ... ]
-    >>> chosen = pfa.max_disagreement(*rows, 2)
-    >>> chosen["entry_key"].tolist()
-    [('a',), ('b',)]
+    >>> chosen = pfa.max_disagreement(*rows, 3)
+    >>> sorted(chosen["entry_key"])
+    [('a',), ('b',), ('c',)]
     """
     rows = []
     for argument, row in (("row_a", row_a), ("row_b", row_b)):
@@ -196,16 +217,76 @@ def max_disagreement(
                 f"`{argument}` must be one row of a stack, not {len(row)}; df_filter chooses one."
             )
         rows.append(row)
-    known = {"method", "effort", "must_include", "exclude", "groups", "time_limit"}
-    for name in options:
-        check_name(name, known | {"symmetrize", "random_state"}, argument="options", what="option")
     keys, labels, matrices = _entries(pd.concat(rows, ignore_index=True))
-    symmetrize = options.pop("symmetrize", False)
+    check_count(num_items, argument="num_items", minimum=3, maximum=len(keys))
     ranks = [_ranks(checked_dissims(m, symmetrize=symmetrize)) for m in matrices]
-    disagreement = np.abs(ranks[0] - ranks[1])
-    stack = pd.DataFrame([{"matrix": disagreement, "entry_keys": keys, "entry_labels": labels}])
-    chosen = select_stimuli(stack, num_items, **options)
-    return chosen.rename(columns={"mean_dissim": "mean_disagreement"})
+    differences = np.abs(ranks[0] - ranks[1])
+    choice = Choice.of(
+        as_weights(differences, "max"),
+        num_items,
+        _places(must_include, keys, argument="must_include"),
+        _places(exclude, keys, argument="exclude"),
+        _categories(groups, labels),
+    )
+    rng = child_generator(check_random_state(random_state), "disagreement")
+    correlations = _Correlations(*ranks)
+    best = choice.members("greedy", 0, rng, None)
+    lowest = np.inf
+    for number in range(_STARTS):
+        start = best if number == 0 else choice.random_members(rng)
+        found, correlation = correlations.lowered(choice, start)
+        if correlation < lowest or number == 0:
+            best, lowest = found, correlation
+    frame = _frame(keys, labels, np.sort(best).tolist(), differences)
+    frame = frame.rename(columns={"mean_dissim": "mean_disagreement"})
+    frame["correlation"] = lowest
+    most_first = np.argsort(-frame["mean_disagreement"], kind="stable")
+    return frame.iloc[most_first].reset_index(drop=True)
+
+
+class _Correlations:
+    """Correlation of two RDMs over subsets, from sums over pairs."""
+
+    def __init__(self, first: np.ndarray, second: np.ndarray) -> None:
+        known = ~np.isnan(first) & ~np.isnan(second) & ~np.eye(len(first), dtype=bool)
+        # About their middle, where sums of squares keep their digits.
+        x, y = (np.where(known, values - 0.5, 0.0) for values in (first, second))
+        self._summands = (known.astype(float), x, y, x * x, y * y, x * y)
+
+    def of(self, members: np.ndarray) -> float:
+        """Correlation over one subset; inf where there is none."""
+        here = np.ix_(members, members)
+        sums = [np.array(values[here].sum() / 2) for values in self._summands]
+        return float(_correlation(*sums))
+
+    def lowered(self, choice: Choice, members: np.ndarray) -> tuple[np.ndarray, float]:
+        """Make the swap that lowers it most, as long as one does."""
+        correlation = self.of(members)
+        category = np.full(len(self._summands[0]), -1)
+        category[choice.free] = choice.problem.categories
+        while True:
+            others = np.setdiff1d(choice.free, members)
+            sums = [after_swaps(values, members, others) for values in self._summands]
+            after = _correlation(*sums)
+            # Fixed items stay, and each category keeps its number.
+            after[category[members][:, None] != category[others]] = np.inf
+            if not after.size:
+                return members, correlation
+            old, new = divmod(int(after.argmin()), len(others))
+            swapped = np.r_[np.delete(members, old), others[new]]
+            found = self.of(swapped)
+            if not found < correlation - 1e-12:
+                return members, correlation
+            members, correlation = swapped, found
+
+
+def _correlation(
+    n: np.ndarray, x: np.ndarray, y: np.ndarray, xx: np.ndarray, yy: np.ndarray, xy: np.ndarray
+) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        varying = (xx - x * x / n) * (yy - y * y / n)
+        r = (xy - x * y / n) / np.sqrt(varying)
+    return np.where((varying > 1e-20) & np.isfinite(r), r, np.inf)
 
 
 def _divided(dissims: np.ndarray) -> np.ndarray:

@@ -145,7 +145,7 @@ def best_set(
         if deadline is not None and time.perf_counter() > deadline:
             break
         if len(population) < _POPULATION:
-            fresh = _random_set(problem, rng)
+            fresh = random_set(problem, rng)
         else:
             first, second = rng.choice(len(population), 2, replace=False).tolist()
             fresh = _recombined(problem, population[first][1], population[second][1], rng)
@@ -230,7 +230,8 @@ def _tenures(
     return rng.integers(low, high + 1, moves).tolist()
 
 
-def _random_set(problem: Problem, rng: np.random.Generator) -> np.ndarray:
+def random_set(problem: Problem, rng: np.random.Generator) -> np.ndarray:
+    """Draw a set that has the counts."""
     members = [
         rng.permutation(np.flatnonzero(problem.categories == category))[:count]
         for category, count in enumerate(problem.counts)

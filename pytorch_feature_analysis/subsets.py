@@ -26,6 +26,7 @@ from pytorch_feature_analysis.subset_search import (
     best_of_all_sets,
     best_set,
     greedy_set,
+    random_set,
     upper_bound,
 )
 
@@ -118,6 +119,9 @@ def get_extreme_dissims_total(
     A pair whose dissimilarity is not finite (NaN or infinite) counts as nothing (with 'min', as
     the largest dissimilarity there is). Items without any finite pair come last, in ascending
     order.
+
+    The largest sum does not keep like items apart: several items from each far corner may be
+    chosen. `groups` does, and so does `get_most_uniform_dissims`.
 
     The search takes about 5 µs a swap for 1,000 items: half a second for 50 of them.
 
@@ -303,6 +307,11 @@ class Choice:
             if method != "greedy":
                 chosen = best_set(problem, chosen, moves, rng, time_limit)
         return np.r_[self.fixed, self.free[chosen], self.last].astype(int)
+
+    def random_members(self, rng: np.random.Generator) -> np.ndarray:
+        """Draw a choice that is allowed."""
+        drawn = self.free[random_set(self.problem, rng)]
+        return np.r_[self.fixed, drawn, self.last].astype(int)
 
     def _best(self, time_limit: float | None, rng: np.random.Generator) -> np.ndarray:
         problem = self.problem

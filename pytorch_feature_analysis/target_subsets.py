@@ -202,13 +202,13 @@ class _Deviations:
         distance = self.distance(members)
         while distance > 0:
             others = np.setdiff1d(self.alive, members)
-            totals = _after_swap(self.deviations, members, others)
+            totals = after_swaps(self.deviations, members, others)
             if self.every_is_known:
                 k = len(members)
                 pairs: Any = k * (k - 1) / 2
             else:
                 known = self.known.astype(np.float64)
-                pairs = _after_swap(known, members, others)
+                pairs = after_swaps(known, members, others)
             with np.errstate(invalid="ignore", divide="ignore"):
                 distances = np.abs(totals) / pairs
             place = int(np.nanargmin(distances))
@@ -225,7 +225,7 @@ def _rest(problem: Problem) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
     return problem.linear, problem.categories, problem.counts
 
 
-def _after_swap(values: np.ndarray, members: np.ndarray, others: np.ndarray) -> np.ndarray:
+def after_swaps(values: np.ndarray, members: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Sum of a set's pairs after each swap, (members out, others in)."""
     within, between = values[np.ix_(members, members)], values[np.ix_(members, others)]
     gained = between.sum(axis=0) - between

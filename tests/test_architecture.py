@@ -52,13 +52,14 @@ LEVELS = {
     ],
     "5b": ["plotting._point_map", "plotting._projected"],
     "5c": ["plotting._deep_map", "plotting._flat_map"],
-    "5d": ["plotting.mds"],
+    "5d": ["plotting.mds", "plotting.montage"],
     "5e": ["__init__"],
     "6a": ["demo_digits", "demo_figures"],
     "6b": ["demo"],
     "7a": ["_cli_arguments", "_cli_messages", "_cli_options"],
-    "7b": ["cli"],
-    "7c": ["__main__"],
+    "7b": ["_cli_pick"],
+    "7c": ["cli"],
+    "7d": ["__main__"],
 }
 
 # Slow to import, or wanted by few: where each may be imported at all, and never at the top of a

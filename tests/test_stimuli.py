@@ -108,19 +108,66 @@ def test_categories_and_stimuli_are_named_by_label_and_key():
     assert sorted(each["kind"]) == list("aaabbb")
 
 
-def test_disagreement_is_that_of_ranks():
-    first, second = noise(9), noise(9, 1) ** 3
+def ranks_of(rdm):
+    ranks, upper = np.zeros_like(rdm), np.triu_indices(len(rdm), k=1)
+    ranks[upper] = (rankdata(rdm[upper]) - 1) / (len(upper[0]) - 1)
+    return ranks + ranks.T
+
+
+def correlation_of(first, second, chosen):
+    return pfa.correlate_upper_triang(*(m[np.ix_(chosen, chosen)] for m in (first, second)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_disagreement_is_the_lowest_correlation_of_ranks(seed):
+    first, second = noise(10, seed), noise(10, seed + 9) ** 3
+    rows = stack(first, second, orders=[list(range(10)), list(range(10))[::-1]])
+    chosen = pfa.max_disagreement(rows.iloc[[0]], rows.iloc[1], 5)
+    first, second = ranks_of(first), ranks_of(second)
+    lowest = min(correlation_of(first, second, list(of)) for of in combinations(range(10), 5))
+    indices = chosen["index"].tolist()
+    assert correlation_of(first, second, indices) == pytest.approx(lowest)
+    np.testing.assert_allclose(chosen["correlation"], lowest)
+    expected = [np.mean([abs(first - second)[i, j] for j in indices if j != i]) for i in indices]
+    np.testing.assert_allclose(chosen["mean_disagreement"], expected)
+    assert expected == sorted(expected, reverse=True)
+
+
+def test_disagreement_heeds_categories_and_named_stimuli():
+    rows = stack(noise(12), noise(12, 1))
+    options = {"must_include": [("s1", "b")], "exclude": [("s0", "a")], "groups": ("kind", 3)}
+    chosen = pfa.max_disagreement(rows.iloc[[0]], rows.iloc[[1]], 6, **options)
+    assert sorted(chosen["kind"]) == list("aaabbb")
+    assert ("s1", "b") in chosen["entry_key"].tolist()
+    assert ("s0", "a") not in chosen["entry_key"].tolist()
+    allowed = [
+        list(of) for of in combinations(range(1, 12), 6) if 1 in of and sum(i % 2 for i in of) == 3
+    ]
+    first, second = (ranks_of(m) for m in rows["matrix"])
+    lowest = min(correlation_of(first, second, of) for of in allowed)
+    assert chosen["correlation"][0] == pytest.approx(lowest)
+
+
+def test_rdms_that_are_one_agree_everywhere():
+    rows = stack(noise(9))
+    chosen = pfa.max_disagreement(rows, rows, 4)
+    assert chosen["mean_disagreement"].max() == 0
+    assert chosen["correlation"][0] == pytest.approx(1)
+
+
+def test_missing_pairs_do_not_count_in_a_disagreement():
+    first, second = noise(9), noise(9, 1)
+    first[0, 1] = first[1, 0] = np.nan
+    options = {"must_include": [("s0", "a"), ("s1", "b")]}
+    chosen = pfa.max_disagreement(stack(first), stack(second), 4, **options)
+    i, j = np.array(list(combinations(sorted(chosen["index"]), 2))).T
+    known = ~np.isnan(first[i, j])
     upper = np.triu_indices(9, k=1)
-    expected = np.zeros((9, 9))
-    expected[upper] = np.abs(rankdata(first[upper]) - rankdata(second[upper])) / 35
-    best = max(combinations(range(9), 4), key=lambda of: pair_mean(expected + expected.T, of))
-    rows = stack(first, second, orders=[list(range(9)), list(range(9))[::-1]])
-    chosen = pfa.max_disagreement(rows.iloc[[0]], rows.iloc[1], 4)
-    assert sorted(chosen["index"]) == list(best)
-    assert chosen["mean_disagreement"].mean() == pytest.approx(
-        pair_mean(expected + expected.T, best)
-    )
-    assert pfa.max_disagreement(rows.iloc[[0]], rows.iloc[[0]], 4)["mean_disagreement"].max() == 0
+    ranks = rankdata(first[upper], nan_policy="omit")
+    of_first = np.zeros((9, 9))
+    of_first[upper] = ranks
+    x, y = of_first[i, j][known], ranks_of(second)[i, j][known]
+    assert chosen["correlation"][0] == pytest.approx(np.corrcoef(x, y)[0, 1])
 
 
 def test_dead_stimuli_of_any_row_come_last():
@@ -153,8 +200,8 @@ def test_rows_over_other_entries_and_several_rows_for_one_are_refused():
         pfa.select_stimuli(pd.concat([stack(noise(6)), other]), 3)
     with pytest.raises(ValueError, match="`row_a` must be one row of a stack, not 2"):
         pfa.max_disagreement(stack(noise(6), noise(6)), other, 3)
-    with pytest.raises(ValueError, match="`options` names 'combine'"):
-        pfa.max_disagreement(stack(noise(6)), stack(noise(6)), 3, combine="min")
+    with pytest.raises(ValueError, match="`num_items` must be from 3 to 6"):
+        pfa.max_disagreement(stack(noise(6)), stack(noise(6)), 2)
     with pytest.raises(ValueError, match="has no rows"):
         pfa.select_stimuli(stack(noise(6)).iloc[:0], 3)
     with pytest.raises(TypeError, match="`groups` must be"):

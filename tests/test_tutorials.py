@@ -52,6 +52,7 @@ def second(run):
 def test_there_are_tutorials():
     names = [path.stem for path in TUTORIALS]
     assert names[:2] == ["01_from_images_to_meta_rdms", "02_large_runs"]
+    assert "07_choosing_stimuli" in names
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
@@ -200,3 +201,15 @@ def test_the_second_one_tells_of_letters_and_colors_what_is_so(second):
     assert unlike["original_rgb"][0] < 0.8 * unlike["original_rgb"][1]
     assert 0.8 < unlike["conv3"][0] / unlike["conv3"][1] < 1.25
     assert unlike["fc3"][1] < 0.9 * unlike["fc3"][0]
+
+
+def test_the_choices_of_the_seventh_are_what_its_text_says(run):
+    _, names = run(_called("07"))
+    assert len(names["rdm_df"]) == 2 * 4
+    report = names["report"]
+    assert report.mean >= report.greedy_mean > report.random_mean
+    assert names["for_all"]["digit"].value_counts().tolist() == [2] * 10
+    assert min(names["means"]["min"]) > min(names["means"]["mean"])
+    assert names["mean"] == pytest.approx(0.35, abs=1e-6)
+    assert names["p_value"] > 0.5
+    assert names["correlations"]["the 12"] < names["correlations"]["all 300"] - 0.3

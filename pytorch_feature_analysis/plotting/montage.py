@@ -1,0 +1,134 @@
+"""Pictures side by side on one sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from math import ceil, sqrt
+from typing import TYPE_CHECKING, Any
+
+from pytorch_feature_analysis._checks import check_count
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Inches of a picture and the room between two, in shares of a picture.
+_PICTURE_INCHES = 1.0
+_GAP = 0.12
+_LABEL_ROOM = 0.22
+_LONGEST_SIDE = 256
+_LABEL_POINTS = 7
+
+
+def plot_montage(
+    pictures: Mapping[Hashable, Any] | Sequence[Any],
+    labels: Sequence[str] | None = None,
+    *,
+    columns: int | None = None,
+    fig_title: str | None = None,
+    ax: Axes | None = None,
+    show: bool = True,
+    save_opts: Any = "na",
+) -> Axes:
+    """Draw pictures side by side in rows, such as the stimuli that were chosen.
+
+    Parameters
+    ----------
+    pictures : mapping or sequence of path or PIL image
+        In the order in which they are drawn, from the upper left.
+    labels : sequence of str, optional
+        What is written below each.
+    columns : int, optional
+        Pictures in a row; default as many as make the sheet about square.
+    fig_title : str, optional
+        A title above.
+    ax : matplotlib Axes, optional
+        Where to draw; default a figure of its own, an inch a picture.
+    show : bool, default True
+        Show the figure on the screen, where there is one.
+    save_opts : path, dict or 'na', default 'na'
+        Where to save it, and keywords of ``Figure.savefig``, as in `rdm_mds`.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        What was drawn on.
+
+    Raises
+    ------
+    ValueError
+        There are no pictures, or some cannot be read (all are named), or not as many labels.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> matplotlib.use('agg')
+    >>> import matplotlib.pyplot as plt
+    >>> from PIL import Image
+    >>> import pytorch_feature_analysis as pfa
+    >>> colors = ['red', 'green', 'blue']
+    >>> pictures = [Image.new('RGB', (64, 48), color) for color in colors]
+    >>> ax = pfa.plot_montage(pictures, colors, show=False)
+    >>> len(ax.images)
+    3
+    >>> plt.close(ax.figure)
+    """
+    sources: dict[Hashable, Any] = dict(
+        pictures if isinstance(pictures, Mapping) else enumerate(pictures)
+    )
+    if not sources:
+        raise ValueError("`pictures` is empty; give at least one.")
+    if labels is not None and len(labels) != len(sources):
+        raise ValueError(f"`labels` must name each of the {len(sources)} pictures: {labels!r}.")
+    n_columns = ceil(sqrt(len(sources)))
+    if columns is not None:
+        n_columns = min(check_count(columns, argument="columns"), len(sources))
+    n_rows = ceil(len(sources) / n_columns)
+
+    from pytorch_feature_analysis.plotting import _figure, _pictures
+
+    save_to = _figure.check_save_opts(save_opts)
+    loaded = _pictures.load_pictures(
+        sources,
+        argument="pictures",
+        alphatize=False,
+        alpha_target=(255, 255, 255),
+        alpha_range=0,
+        longest_side=_LONGEST_SIDE,
+    )
+    step = 1 + _GAP + (_LABEL_ROOM if labels is not None else 0)
+    width, height = n_columns * (1 + _GAP) - _GAP, n_rows * step - _GAP
+    inches = (
+        max(width * _PICTURE_INCHES, 2.0) + 0.2,
+        height * _PICTURE_INCHES + 0.2 + (0.25 if fig_title else 0),
+    )
+    with _figure.drawing_axes(
+        ax, plot_style=None, fig_size=inches, show=show, save_to=save_to
+    ) as target:
+        target.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
+        target.set_axis_off()
+        for number, picture in enumerate(loaded.values()):
+            row, column = divmod(number, n_columns)
+            left, top = column * (1 + _GAP), row * step
+            # The longer side fills the place; the other keeps the aspect.
+            high, wide = (side / max(picture.shape[:2]) for side in picture.shape[:2])
+            x, y = left + (1 - wide) / 2, top + (1 - high) / 2
+            target.imshow(
+                picture,
+                extent=(x, x + wide, y + high, y),
+                interpolation=_pictures.INTERPOLATION,
+                aspect="equal",
+            )
+            if labels is not None:
+                target.text(
+                    left + 0.5,
+                    top + 1.03,
+                    str(labels[number]),
+                    ha="center",
+                    va="top",
+                    fontsize=_LABEL_POINTS,
+                    clip_on=False,
+                )
+        target.set(xlim=(0, width), ylim=(height, 0))
+        if fig_title:
+            target.set_title(fig_title, fontsize=10)
+    return target
