@@ -563,7 +563,7 @@ def commands():
 
 
 def test_these_are_the_commands():
-    assert commands() == ["demo", "layers", "mds", "meta", "rdms"]
+    assert commands() == ["demo", "layers", "mds", "meta", "pick", "rdms"]
 
 
 @pytest.mark.parametrize("command", [None, *commands()])
