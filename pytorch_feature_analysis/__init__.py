@@ -18,6 +18,9 @@ Pictures
 Choice of stimuli
     `select_stimuli`, `max_disagreement`, `get_extreme_dissims_total`, `selection_report`,
     `get_dissims_that_match`, `get_most_uniform_dissims`
+Units, and what RDMs are about
+    `compute_etas` (also `compute_etas_for_model_and_imageset_fast`), `selectivity`,
+    `compute_tolerances`, `category_index`
 Frames and tables
     `df_filter` (also `df_subset`), `df_filtsort`, `df_agg`, `df_pivot`, `df_inds2cols`,
     `create_or_append_csv`, `combine_csvs`
@@ -37,6 +40,10 @@ from pytorch_feature_analysis.activations import (
     list_layers,
 )
 from pytorch_feature_analysis.aggregation import df_agg, df_pivot
+from pytorch_feature_analysis.anova import (
+    compute_etas,
+    compute_etas_for_model_and_imageset_fast,
+)
 from pytorch_feature_analysis.csv_files import combine_csvs, create_or_append_csv
 from pytorch_feature_analysis.dataframes import df_filter, df_filtsort, df_inds2cols, df_subset
 from pytorch_feature_analysis.dissimilarity import compute_rdm, corr_dissim, dissim_defs
@@ -74,14 +81,19 @@ from pytorch_feature_analysis.target_subsets import (
     get_dissims_that_match,
     get_most_uniform_dissims,
 )
+from pytorch_feature_analysis.tolerance import category_index, compute_tolerances, selectivity
 
 __all__ = [
     "almost_equals",
     "alphatize_image",
     "capture",
+    "category_index",
     "check_rdm_stack",
     "combine_csvs",
+    "compute_etas",
+    "compute_etas_for_model_and_imageset_fast",
     "compute_rdm",
+    "compute_tolerances",
     "corr_dissim",
     "correlate_upper_triang",
     "create_or_append_csv",
@@ -124,6 +136,7 @@ __all__ = [
     "save_mask",
     "select_stimuli",
     "selection_report",
+    "selectivity",
     "shrink_image",
     "stack_columns",
     "standard_transform",

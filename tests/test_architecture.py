@@ -44,7 +44,7 @@ LEVELS = {
     "2e": ["rdm_units", "stack_files"],
     "2f": ["rdm_call", "rdm_forecast", "store"],
     "2g": ["rdm_rows"],
-    "3": ["meta_rdms", "rdms"],
+    "3": ["anova", "meta_rdms", "rdms", "tolerance"],
     "4": ["stimuli"],
     "5a": [
         *["plotting", "plotting._arguments", "plotting._dots", "plotting._figure"],

@@ -12,7 +12,11 @@ import pytorch_feature_analysis as pfa
 from pytorch_feature_analysis._version import __version__
 
 # A second name and what it must be the very same object as.
-ALIASES = {"df_subset": "df_filter", "rdm_mds": "my_mds"}
+ALIASES = {
+    "compute_etas_for_model_and_imageset_fast": "compute_etas",
+    "df_subset": "df_filter",
+    "rdm_mds": "my_mds",
+}
 
 PUBLIC = [getattr(pfa, name) for name in pfa.__all__]
 FUNCTIONS = {f.__name__: f for f in PUBLIC if inspect.isfunction(f)}
