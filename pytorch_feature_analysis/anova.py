@@ -9,26 +9,22 @@ unit's own variance allows, so that no large means are squared and subtracted ag
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.linalg import helmert
-from scipy.special import betaincinv, fdtrc
-from scipy.stats import false_discovery_control
 from torch import nn
 
 from pytorch_feature_analysis._checks import check_count, check_name, check_sequence
 from pytorch_feature_analysis._decoding import describe_image
-from pytorch_feature_analysis._threads import blas_threads
 from pytorch_feature_analysis.activations import choose_targets
+from pytorch_feature_analysis.anova_design import Design, listed, make_design
+from pytorch_feature_analysis.anova_sums import Accumulator
+from pytorch_feature_analysis.anova_tables import summary
 from pytorch_feature_analysis.batches import (
     Batch,
     KeptInputs,
@@ -38,7 +34,6 @@ from pytorch_feature_analysis.batches import (
 )
 from pytorch_feature_analysis.image_sets import ImageSet, check_image_sets
 from pytorch_feature_analysis.images import check_images
-from pytorch_feature_analysis.layouts import Layout
 from pytorch_feature_analysis.models import check_device, prepare_models
 from pytorch_feature_analysis.planning import (
     LayerLoad,
@@ -49,25 +44,15 @@ from pytorch_feature_analysis.planning import (
     share_out,
 )
 from pytorch_feature_analysis.rdm_jobs import using_threads
-from pytorch_feature_analysis.stream import Target, as_float, stream_outputs
+from pytorch_feature_analysis.stream import Target, stream_outputs
 
 _log = logging.getLogger(__name__)
 
 # Decoded images may take one part in so many of the budget.
 _PIXEL_SHARE = 8
-# Units that are worked on at a time, times images and sums: two megabytes, long enough for a fast
-# product, and short enough for the processor's caches.
-_CHUNK_ELEMENTS = 2**18
-# From so many numbers on, a layer's units are shared out among threads.
-_MANY_NUMBERS = 2**18
 # From so many units of the network on, so many images a pass; see `rdm_plan`. Each pass reads and
 # writes all sums, so that batches of small networks may be larger than those of `get_rdms`.
-_BATCH_SIZES = ((16_000_000, 8), (8_000_000, 16), (0, 32))
-_FORBIDDEN = ("total", "error", "interaction")
-_SUFFIXES = (
-    *("eta2_mean", "eta2_stdev", "eta2_stdev_kernelmeans"),
-    *("partial_eta2_mean", "omega2_mean", "significant"),
-)
+_BATCH_SIZES = ((16_000_000, 8), (8_000_000, 16), (2_000_000, 32), (0, 64))
 _OWN_COLUMNS = (
     *("model", "layer", "layer_label", "layer_num", "n_images", "n_units"),
     *("n_constant_units", "n_undefined_units"),
@@ -120,8 +105,8 @@ def compute_etas(
     alpha : float, default 0.05
         False discovery rate at which units count as significant.
     batch_size : int, optional
-        Images a forward pass; short batches are padded to it. Default: up to 32, or 16 or 8 for
-        networks with more than 8 or 16 million units, so that batches are equally long.
+        Images a forward pass; short batches are padded to it. Default: up to 64, or 32, 16 or 8
+        for networks with more than 2, 8 or 16 million units, so that batches are equally long.
     device : str or torch.device, optional
         Where the network runs; default where it is. The sums are made on the host.
     num_threads : int, optional
@@ -209,7 +194,7 @@ def compute_etas(
     0  flatten1            0.667           0.333                    0.0
     """
     checked = _check_image_set(image_set)
-    design = _make_design(checked, _check_factors(factors, checked), _check_ss_type(ss_type))
+    design = make_design(checked, _check_factors(factors, checked), _check_ss_type(ss_type))
     alpha = _check_alpha(alpha)
     if batch_size is not None:
         batch_size = check_count(batch_size, argument="batch_size")
@@ -245,7 +230,7 @@ def compute_etas(
             transform = preprocessing_of(model, name)
             batches = read_batches(images, transform, batch_size, names=names, inputs=inputs)
             chosen = [distinct[layer] for layer in one.layers]
-            with _Accumulator(design, num_threads) as accumulator:
+            with Accumulator(design, num_threads) as accumulator:
                 stream_outputs(model, _counted(batches, bar), chosen, accumulator, device=where)
                 sums.update((layer, accumulator.finish(layer)) for layer in one.layers)
     if inputs is not None:
@@ -257,10 +242,10 @@ def compute_etas(
     for target in targets:
         owner = target.same_as or target.label[0]
         if owner not in done:
-            done[owner] = _summary(sums.pop(owner), design, target.layout, alpha, maps=maps)
-            summary, found = done[owner]
+            done[owner] = summary(sums.pop(owner), design, target.layout, alpha, maps=maps)
+            layer_row, found = done[owner]
         else:
-            summary, found = done[owner]
+            layer_row, found = done[owner]
             # So that no two layers share an array.
             found = {key: values.copy() for key, values in found.items()}
         ss_dict[target.label] = {
@@ -272,384 +257,14 @@ def compute_etas(
             "layer_label": target.label,
             "layer_num": target.label[1],
         }
-        rows.append({**identity, **checked.labels, "n_images": len(images), **summary})
+        rows.append({**identity, **checked.labels, "n_images": len(images), **layer_row})
     return pd.DataFrame(rows), ss_dict
 
 
 compute_etas_for_model_and_imageset_fast = compute_etas
 
 
-@dataclass(frozen=True)
-class _Design:
-    """Which sums to keep, and which sums of squares follow from them."""
-
-    weights: np.ndarray
-    """(n_sums, n_images): each sum weights the images so."""
-    bases: dict[str, slice | np.ndarray]
-    """Per effect an orthonormal basis of its space: some of the sums, or (df, n_sums) by which
-    these are mixed."""
-    mean: slice | np.ndarray
-    """The same for the grand mean."""
-    model: slice
-    """Sums that together make up all that is no residual, the mean included."""
-    dfs: dict[str, int]
-    """Degrees of freedom of all effects and the residual."""
-    residual: str
-    """'error', or the interaction that stands in for it."""
-
-    @property
-    def n_images(self) -> int:
-        """Count the images."""
-        return self.weights.shape[1]
-
-    @property
-    def effects(self) -> list[str]:
-        """All effects, the one that is the residual last."""
-        return [name for name in self.dfs if name != "error"]
-
-    @property
-    def bytes_a_unit(self) -> int:
-        """Memory of a unit while images pass."""
-        return 8 * (len(self.weights) + 2)
-
-
-def _make_design(image_set: ImageSet, factors: list[str], ss_type: str | None) -> _Design:
-    places = [image_set.entry_types.index(name) for name in factors]
-    keys = [tuple(key[place] for place in places) for key in image_set.images]
-    levels = [list(dict.fromkeys(column)) for column in zip(*keys, strict=True)]
-    for name, found in zip(factors, levels, strict=True):
-        if len(found) < 2:
-            raise ValueError(
-                f"`image_set`: the factor '{name}' has one level, {found[0]!r}; it takes at least"
-                " two. Name another entry type in `factors`."
-            )
-    n_in_cell = dict.fromkeys(itertools.product(*levels), 0)
-    for key in keys:
-        n_in_cell[key] += 1
-    empty = [cell for cell, count in n_in_cell.items() if not count]
-    if empty:
-        raise ValueError(
-            f"`image_set` must hold an image for every combination of {_listed(factors)}, but has"
-            f" none for {_listed(empty)}. Add them, or leave a level out."
-        )
-    counts = np.array(list(n_in_cell.values()))
-    is_balanced = counts.min() == counts.max()
-    if not is_balanced and ss_type is None:
-        fewest, most = (
-            min(n_in_cell, key=n_in_cell.__getitem__),
-            max(n_in_cell, key=n_in_cell.__getitem__),
-        )
-        raise ValueError(
-            f"`image_set` has from {counts.min()} (for {fewest!r}) to {counts.max()} images (for"
-            f" {most!r}) for the combinations of {_listed(factors)}. Even them out, or choose"
-            " `ss_type`='II' or 'III'."
-        )
-    ranks = [{level: rank for rank, level in enumerate(found)} for found in levels]
-    codes = np.array([[rank[part] for rank, part in zip(ranks, key, strict=True)] for key in keys])
-
-    every = range(len(factors))
-    terms = [term for size in every for term in itertools.combinations(every, size + 1)]
-    names = {term: ":".join(factors[i] for i in term) for term in terms}
-    if len(factors) == 2:
-        names[terms[-1]] = "interaction"
-    _check_effect_names(list(names.values()), image_set)
-    shape = [len(found) for found in levels]
-    dfs = {
-        names[term]: int(np.prod([shape[i] - 1 for i in term], dtype=np.int64)) for term in terms
-    }
-    residual = names[terms[-1]]
-    if counts.max() > 1:
-        residual = "error"
-        dfs["error"] = len(keys) - len(counts)
-    else:
-        terms = terms[:-1]
-    contrasts = [helmert(size).T for size in shape]
-    if is_balanced:
-        return _balanced(codes, contrasts, {term: names[term] for term in terms}, dfs, residual)
-    cells = np.ravel_multi_index(tuple(codes.T), shape)
-    return _unbalanced(cells, counts, contrasts, names, dfs, str(ss_type))
-
-
-def _balanced(
-    codes: np.ndarray,
-    contrasts: Sequence[np.ndarray],
-    names: Mapping[tuple[int, ...], str],
-    dfs: dict[str, int],
-    residual: str,
-) -> _Design:
-    """Effects of equal cells are orthogonal, and so their bases are the sums themselves."""
-    n_images = len(codes)
-    columns = [np.full((n_images, 1), n_images**-0.5)]
-    bases: dict[str, slice | np.ndarray] = {}
-    start = 1
-    for term, name in names.items():
-        scale = np.prod([float(len(contrasts[i])) for i in term]) / n_images
-        columns.append(np.sqrt(scale) * _products(codes, contrasts, term))
-        bases[name] = slice(start, start + dfs[name])
-        start += dfs[name]
-    return _Design(np.hstack(columns).T, bases, slice(0, 1), slice(0, start), dict(dfs), residual)
-
-
-def _unbalanced(
-    cells: np.ndarray,
-    counts: np.ndarray,
-    contrasts: Sequence[np.ndarray],
-    names: Mapping[tuple[int, ...], str],
-    dfs: dict[str, int],
-    ss_type: str,
-) -> _Design:
-    """Take the sums of cells, over the root of their size, which mix like equal images.
-
-    An effect's space is what its columns add to those of the effects that it is adjusted for.
-    """
-    n_cells = len(counts)
-    roots = np.sqrt(counts)
-    codes = np.array(np.unravel_index(np.arange(n_cells), [len(one) for one in contrasts])).T
-    columns = {term: _products(codes, contrasts, term) for term in names}
-    bases: dict[str, slice | np.ndarray] = {}
-    for term, name in names.items():
-        others = [
-            columns[other]
-            for other in names
-            if other != term and (ss_type == "III" or not set(term) < set(other))
-        ]
-        spanned = np.hstack([np.ones((n_cells, 1)), *others, columns[term]])
-        orthonormal = np.linalg.qr(roots[:, None] * spanned)[0]
-        bases[name] = orthonormal[:, -dfs[name] :].T.copy()
-    weights = (cells == np.arange(n_cells)[:, None]) / roots[:, None]
-    mean = (roots / np.sqrt(counts.sum()))[None]
-    return _Design(weights, bases, mean, slice(0, n_cells), dict(dfs), "error")
-
-
-def _products(
-    codes: np.ndarray, contrasts: Sequence[np.ndarray], term: tuple[int, ...]
-) -> np.ndarray:
-    """Columns of an effect: the products of its factors' contrasts, a row for each of `codes`."""
-    found = np.ones((len(codes), 1))
-    for i in term:
-        own = contrasts[i][codes[:, i]]
-        found = (found[:, :, None] * own[:, None, :]).reshape(len(codes), -1)
-    return found
-
-
-class _Sums:
-    """What is kept of a layer's units."""
-
-    def __init__(self, first: np.ndarray, n_sums: int) -> None:
-        self.first = first.astype(np.float64)
-        self.weighted = np.empty((n_sums, len(first)))
-        self.squares = np.empty(len(first))
-        self.is_empty = True
-
-
-class _Accumulator:
-    """Takes the outputs of a pass, and adds them to the sums of their layers."""
-
-    def __init__(self, design: _Design, num_threads: int) -> None:
-        self._design = design
-        self._num_threads = num_threads
-        self._pool = ThreadPoolExecutor(num_threads)
-        self._sums: dict[str, _Sums] = {}
-        self._shapes: dict[str, torch.Size] = {}
-
-    def __enter__(self) -> _Accumulator:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
-
-    def __call__(self, target: Target, batch: Batch, output: torch.Tensor) -> None:
-        layer = target.label[0]
-        if self._shapes.setdefault(layer, output.shape[1:]) != output.shape[1:]:
-            raise ValueError(
-                "the images have different sizes after the model's preprocessing, so that layer"
-                f" '{layer}' has no one shape; use a transform that evens them."
-            )
-        values = as_float(output).reshape(len(output), -1).cpu().numpy()
-        weights = np.ascontiguousarray(self._design.weights[:, batch.positions])
-        if layer not in self._sums:
-            self._sums[layer] = _Sums(values[0], len(weights))
-        sums = self._sums[layer]
-        self._by_units(lambda units: _add(sums, weights, values, units), values.shape)
-        sums.is_empty = False
-
-    def finish(self, layer: str) -> dict[str, np.ndarray]:
-        """Return the sums of squares of a layer (flat), and give up its sums."""
-        sums = self._sums.pop(layer)
-        names = ["total", *self._design.dfs]
-        found = {f"ss_{name}": np.empty(len(sums.squares)) for name in names}
-        self._by_units(
-            lambda units: _sum_squares(sums, self._design, found, units), sums.weighted.shape
-        )
-        return found
-
-    def _by_units(self, work: Any, shape: tuple[int, ...]) -> None:
-        """Share a layer's units out among threads, each of which goes on chunk by chunk."""
-        n_rows, n_units = shape
-        length = max(256, _CHUNK_ELEMENTS // (n_rows + len(self._design.weights)))
-        chunks = [slice(lo, min(lo + length, n_units)) for lo in range(0, n_units, length)]
-        if n_rows * n_units < _MANY_NUMBERS or self._num_threads == 1:
-            work(chunks)
-            return
-        parts = [chunks[i :: self._num_threads] for i in range(self._num_threads)]
-        # Threads that each multiply chunks of their own are faster than threads that share each
-        # product.
-        with blas_threads(1):
-            list(self._pool.map(work, parts))
-
-
-def _add(sums: _Sums, weights: np.ndarray, values: np.ndarray, chunks: Iterable[slice]) -> None:
-    """Add a batch (n_images, n_units) to the sums of some units."""
-    # What is not a number is seen in the sums.
-    with np.errstate(invalid="ignore", over="ignore"):
-        for units in chunks:
-            deviations = values[:, units].astype(np.float64)
-            deviations -= sums.first[units]
-            if sums.is_empty:
-                sums.weighted[:, units] = weights @ deviations
-            else:
-                sums.weighted[:, units] += weights @ deviations
-            deviations *= deviations
-            squares = deviations.sum(axis=0)
-            if sums.is_empty:
-                sums.squares[units] = squares
-            else:
-                sums.squares[units] += squares
-
-
-def _sum_squares(
-    sums: _Sums, design: _Design, found: dict[str, np.ndarray], chunks: Iterable[slice]
-) -> None:
-    """Fill in the sums of squares of some units."""
-    # Rounding of a sum of so many squares.
-    rounding = 4 * np.sqrt(design.n_images) * np.finfo(float).eps
-    with np.errstate(invalid="ignore", over="ignore"):
-        for units in chunks:
-            weighted, squares = sums.weighted[:, units], sums.squares[units]
-            floor = rounding * squares
-
-            def above(values: np.ndarray, floor: np.ndarray = floor) -> np.ndarray:
-                # Written so that NaN stays.
-                return np.where(values <= floor, 0.0, values)
-
-            found["ss_total"][units] = above(squares - _projected(weighted, design.mean))
-            residual = squares - _projected(weighted, design.model)
-            found[f"ss_{design.residual}"][units] = above(residual)
-            for name, basis in design.bases.items():
-                found[f"ss_{name}"][units] = above(_projected(weighted, basis))
-
-
-def _projected(weighted: np.ndarray, basis: slice | np.ndarray) -> np.ndarray:
-    """Squared length of the projection onto a space, per unit."""
-    mixed = weighted[basis] if isinstance(basis, slice) else basis @ weighted
-    return np.einsum("ij,ij->j", mixed, mixed)
-
-
-def _summary(
-    sums: dict[str, np.ndarray], design: _Design, layout: Layout, alpha: float, *, maps: bool
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Row of a layer, and all that is returned of its units."""
-    total = sums["ss_total"]
-    is_defined = np.isfinite(total)
-    is_alive = is_defined & (total > 0)
-    alive = slice(None) if is_alive.all() else np.flatnonzero(is_alive)
-    row: dict[str, Any] = {
-        "n_units": len(total),
-        "n_constant_units": int((total == 0).sum()),
-        "n_undefined_units": int((~is_defined).sum()),
-    }
-    found = dict(sums)
-    total = total[alive]
-    error = sums[f"ss_{design.residual}"][alive]
-    df_error = design.dfs[design.residual]
-
-    def keep(name: str, values: np.ndarray) -> None:
-        if maps:
-            found[name] = np.full(row["n_units"], np.nan)
-            found[name][alive] = values
-
-    for name in design.effects:
-        ss, df = sums[f"ss_{name}"][alive], design.dfs[name]
-        eta2 = ss / total
-        row[f"{name}_eta2_mean"] = _mean(eta2)
-        row[f"{name}_eta2_stdev"] = float(eta2.std()) if len(eta2) else np.nan
-        row[f"{name}_eta2_stdev_kernelmeans"] = _spread_of_channels(eta2, is_alive, layout)
-        keep(f"eta2_{name}", eta2)
-        if name == design.residual:
-            continue
-        # 0 / 0 is undefined, and an effect without error is beyond all bounds.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            partial = ss / (ss + error)
-            omega2 = (ss - df / df_error * error) / (total + error / df_error)
-            ratio = (ss / df) / (error / df_error)
-        row[f"{name}_partial_eta2_mean"] = _mean(partial)
-        row[f"{name}_omega2_mean"] = _mean(omega2)
-        row[f"{name}_significant"] = _share_significant(ratio, df, df_error, alpha)
-        keep(f"partial_eta2_{name}", partial)
-        keep(f"omega2_{name}", omega2)
-        keep(f"F_{name}", ratio)
-        if maps:
-            p = fdtrc(df, df_error, ratio)
-            p[np.isposinf(ratio)] = 0
-            tested = ~np.isnan(p)
-            adjusted = np.full(len(p), np.nan)
-            if tested.any():
-                adjusted[tested] = false_discovery_control(p[tested])
-            keep(f"p_{name}", p)
-            keep(f"p_fdr_{name}", adjusted)
-    return row, found
-
-
-def _mean(values: np.ndarray) -> float:
-    """Mean of what is a number; NaN where nothing is."""
-    if np.isnan(values).any():
-        values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else np.nan
-
-
-def _spread_of_channels(values: np.ndarray, is_alive: np.ndarray, layout: Layout) -> float:
-    """Return the spread over channels of their means over positions, of units that are alive."""
-    shape, positions = layout.shape, layout.position_axes
-    if not len(values):
-        return np.nan
-    if len(values) == len(is_alive):
-        return float(values.reshape(shape).mean(axis=positions).std())
-    whole = np.zeros(len(is_alive))
-    whole[is_alive] = values
-    sums = whole.reshape(shape).sum(axis=positions)
-    counts = is_alive.reshape(shape).sum(axis=positions)
-    return float((sums[counts > 0] / counts[counts > 0]).std())
-
-
-def _share_significant(ratio: np.ndarray, df: int, df_error: int, alpha: float) -> float:
-    """Share of units that Benjamini and Hochberg's procedure rejects, without their p values.
-
-    A unit's p value takes longer than its passes through the network do. The number of
-    rejections is the largest k for which k units have ``p <= alpha k / n``, and so the first at
-    which the steps from k to the number of units with ``p <= alpha k / n``, down from n, stand
-    still; each takes one critical value of F.
-    """
-    n = k = int((~np.isnan(ratio)).sum())
-    if not n:
-        return np.nan
-    # Few are left to sort, where there is nothing.
-    ranked = np.sort(ratio[ratio >= _critical(df, df_error, alpha)])
-    while k:
-        critical = _critical(df, df_error, alpha * k / n)
-        rejected = len(ranked) - int(np.searchsorted(ranked, critical))
-        if rejected == k:
-            break
-        k = rejected
-    return k / n
-
-
-def _critical(df: int, df_error: int, p: float) -> float:
-    """F that is exceeded with probability `p`, which may be very small."""
-    x = betaincinv(df_error / 2, df / 2, p)
-    return float(df_error * (1 - x) / (df * x)) if x > 0 else np.inf
-
-
-def _share_out(targets: Sequence[Target], design: _Design, budget: int) -> list[Pass]:
+def _share_out(targets: Sequence[Target], design: Design, budget: int) -> list[Pass]:
     """Group the layers whose sums fit into the memory together, one group a pass."""
     loads = []
     for place, target in enumerate(targets):
@@ -700,7 +315,7 @@ def _check_image_set(image_set: Any) -> ImageSet:
         raise type(error)(str(error).replace("`image_set[0]`", "`image_set`")) from None
     if checked.combos:
         raise ValueError(
-            f"`image_set` has combinations ({_listed([one.name for one in checked.combos])}),"
+            f"`image_set` has combinations ({listed([one.name for one in checked.combos])}),"
             " which no pass through the network makes. Leave them out."
         )
     return checked
@@ -712,7 +327,7 @@ def _check_factors(factors: Any, image_set: ImageSet) -> list[str]:
         if len(types) < 2:
             raise ValueError(
                 f"`image_set` must have at least two entry types to cross, not only"
-                f" {_listed(types)}."
+                f" {listed(types)}."
             )
         return list(types[:2])
     found = check_sequence(factors, argument="factors", of="entry types")
@@ -721,24 +336,6 @@ def _check_factors(factors: Any, image_set: ImageSet) -> list[str]:
     if len(found) < 2 or len(set(found)) < len(found):
         raise ValueError(f"`factors` must name two or more entry types, each once, not {found!r}.")
     return found
-
-
-def _check_effect_names(names: Sequence[str], image_set: ImageSet) -> None:
-    own = {name for name in names if name in image_set.entry_types}
-    wrong = sorted(own.intersection(_FORBIDDEN))
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if wrong or twice:
-        raise ValueError(
-            f"`image_set`: {_listed(wrong or twice)} cannot be the name of a factor, since a part"
-            " of the variance bears it. Rename the entry type."
-        )
-    taken = {f"{name}_{suffix}" for name in names for suffix in _SUFFIXES}
-    for label in image_set.labels:
-        if label in taken:
-            raise ValueError(
-                f"`image_set`: the label {label!r} is the name of a column of the result. Rename"
-                " the label."
-            )
 
 
 def _check_ss_type(ss_type: Any) -> str | None:
@@ -790,9 +387,3 @@ def _check_which_layers(which_layers: Any, name: str) -> list[Any] | None:
     if not layers:
         raise ValueError("`which_layers` names no layer; None takes all of them.")
     return layers
-
-
-def _listed(items: Iterable[Any], most: int = 10) -> str:
-    items = list(items)
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(map(repr, items[:most])) + more

@@ -10,7 +10,7 @@ from scipy import stats
 from torch import nn
 
 import pytorch_feature_analysis as pfa
-from pytorch_feature_analysis import anova
+from pytorch_feature_analysis import anova, anova_sums, anova_tables
 from pytorch_feature_analysis.anova import compute_etas, compute_etas_for_model_and_imageset_fast
 
 OBJECTS, COLORS = ("cup", "pen", "fan"), ("red", "blue")
@@ -203,7 +203,7 @@ def test_the_share_of_significant_units_is_that_of_their_p_values(alpha):
         ratio[:2] = np.nan, np.inf
         p = stats.f.sf(ratio[1:], 2, 18)
         expected = np.mean(stats.false_discovery_control(p) <= alpha)
-        assert anova._share_significant(ratio, 2, 18, alpha) == expected
+        assert anova_tables._share_significant(ratio, 2, 18, alpha) == expected
 
 
 def test_three_factors_have_all_effects():
@@ -298,8 +298,8 @@ def test_neither_order_nor_batches_nor_threads_matter_but_labels_do():
 def test_chunks_and_threads_give_the_same_sums(monkeypatch):
     images = image_table()
     _, expected = run(images, batch_size=5)
-    monkeypatch.setattr(anova, "_MANY_NUMBERS", 1)
-    monkeypatch.setattr(anova, "_CHUNK_ELEMENTS", 1)
+    monkeypatch.setattr(anova_sums, "_MANY_NUMBERS", 1)
+    monkeypatch.setattr(anova_sums, "_CHUNK_ELEMENTS", 1)
     big = Maps()
     _, found = run(images, big, batch_size=5, num_threads=2)
     assert_close(found, expected, rtol=1e-4)
