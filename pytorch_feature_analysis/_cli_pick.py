@@ -112,9 +112,9 @@ def pick(
     given = [option is not None for option in (folder, pattern, montage)]
     if any(given) and not all(given):
         raise click.UsageError("--pictures, --pattern and --montage go together.")
-    for file in (out, montage):
+    for argument, file in (("out", out), ("montage", montage)):
         if file is not None:
-            check_writable(file, argument="out")
+            check_writable(file, argument=argument)
             if Path(file).exists() and not overwrite:
                 raise click.UsageError(f"{file} exists; choose another name, or --overwrite.")
     stack = check_rdm_stack(_read(path, where))

@@ -270,7 +270,7 @@ class _Correlations:
             after = _correlation(*sums)
             # Fixed items stay, and each category keeps its number.
             after[category[members][:, None] != category[others]] = np.inf
-            if not after.size:
+            if np.isinf(after).all():
                 return members, correlation
             old, new = divmod(int(after.argmin()), len(others))
             swapped = np.r_[np.delete(members, old), others[new]]

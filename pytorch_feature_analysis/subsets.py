@@ -282,7 +282,9 @@ class Choice:
                 )
             of_problem.append(min(wanted, n_free))
             last.append(rest[: wanted - of_problem[-1]])
-        free = np.flatnonzero(is_free & (categories < len(counts)))
+        # Categories beyond the last give none, and so do those that have given all they should.
+        gives = np.array([*counts, 0])[categories] > 0
+        free = np.flatnonzero(is_free & gives)
         free = free[np.argsort(categories[free], kind="stable")]
         known = np.nan_to_num(weights, nan=0.0)
         problem = Problem(

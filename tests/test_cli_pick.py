@@ -108,6 +108,11 @@ def test_the_chosen_pictures_are_drawn_on_a_sheet(folder):
         (["-n", 3, "--effort", "much"], "--effort names 'much'"),
         (["-n", 3, "--montage", "a.png"], "--pictures, --pattern and --montage go together"),
         (["-n", 3, "--where", "layer=conv9"], "conv9"),
+        (["-n", 3, "--out", "/proc/none/chosen.csv"], "--out"),
+        (
+            ["-n", 3, "--montage", "/proc/none/a.png", "--pictures", ".", "--pattern", "{kind}"],
+            "--montage",
+        ),
     ],
 )
 def test_bad_input_ends_in_one_line(folder, words, match):

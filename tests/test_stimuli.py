@@ -148,6 +148,22 @@ def test_disagreement_heeds_categories_and_named_stimuli():
     assert chosen["correlation"][0] == pytest.approx(lowest)
 
 
+def test_a_whole_category_stays_where_no_swap_within_it_is_left():
+    for seed in range(5):
+        rows = stack(noise(12, seed), noise(12, seed + 9))
+        for counts, expected in (({"a": 6, "b": 0}, "aaaaaa"), ({"a": 6, "b": 1}, "aaaaaab")):
+            n = len(expected)
+            chosen = pfa.max_disagreement(
+                rows.iloc[[0]], rows.iloc[[1]], n, groups=("kind", counts)
+            )
+            assert sorted(chosen["kind"]) == list(expected)
+    fixed = [("s1", "b"), ("s3", "b"), ("s5", "b")]
+    options = {"groups": ("kind", {"a": 6, "b": 3}), "must_include": fixed}
+    chosen = pfa.max_disagreement(rows.iloc[[0]], rows.iloc[[1]], 9, **options)
+    assert set(fixed) < set(chosen["entry_key"])
+    assert sorted(chosen["kind"]) == list("aaaaaabbb")
+
+
 def test_rdms_that_are_one_agree_everywhere():
     rows = stack(noise(9))
     chosen = pfa.max_disagreement(rows, rows, 4)

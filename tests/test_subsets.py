@@ -121,6 +121,17 @@ def test_each_category_gives_as_many_as_asked_for(method):
     assert total(rdm, indices) == pytest.approx(max(total(rdm, c) for c in allowed), abs=1e-12)
 
 
+@pytest.mark.parametrize("method", ["auto", "greedy", "search", "exact"])
+def test_a_category_that_is_to_give_none_gives_none(method):
+    rdm, labels = noise(6), list("aaaaab")
+    for counts in ({"a": 0, "b": 1}, {"b": 1}):
+        found = pfa.get_extreme_dissims_total(rdm, 1, groups=(labels, counts), method=method)[1]
+        assert found == [5]
+    counts = {"a": 1, "b": 1}
+    options = {"groups": (labels, counts), "must_include": [2], "method": method}
+    assert set(pfa.get_extreme_dissims_total(rdm, 2, **options)[1]) == {2, 5}
+
+
 def test_items_without_a_dissimilarity_come_last():
     rdm = noise(9)
     for dead in (2, 6):
