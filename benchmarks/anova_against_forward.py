@@ -5,16 +5,13 @@ can go below: read and transform the images, and pass them in batches of the fas
 """
 
 import tempfile
-from functools import partial
 from pathlib import Path
 
-import torch
+from _bare import bare_calls
 from _photographs import write_photographs
 from _ratios import best_in_turns, state
-from PIL import Image
 
 import pytorch_feature_analysis as pfa
-from pytorch_feature_analysis.anova import compute_etas
 
 N_LEVELS = 10
 BATCH_SIZES = (10, 20, 25, 50, 100)
@@ -28,21 +25,9 @@ def main() -> None:
         image_set = ({"set": "all"}, images, ("object", "colour"), [])
 
         def ours() -> None:
-            compute_etas(image_set, ("alexnet", model), progress=False)
+            pfa.compute_etas(image_set, ("alexnet", model), progress=False)
 
-        def load() -> torch.Tensor:
-            return torch.stack(
-                [model.preprocessing(Image.open(path).convert("RGB")) for path in paths]
-            )
-
-        inputs = load()
-
-        def forward(batch_size: int) -> None:
-            with torch.no_grad():
-                for start in range(0, len(inputs), batch_size):
-                    model(inputs[start : start + batch_size])
-
-        passes = [partial(forward, size) for size in BATCH_SIZES]
+        load, passes = bare_calls(model, paths, BATCH_SIZES)
         loading, own, *passing = best_in_turns([load, ours, *passes], repeats=5)
     best = min(passing)
     state(

@@ -8,10 +8,9 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-import torch
+from _bare import bare_calls
 from _photographs import write_photographs
 from _ratios import best_in_turns, state
-from PIL import Image
 
 import pytorch_feature_analysis as pfa
 
@@ -34,19 +33,7 @@ def main() -> None:
                 progress=False,
             )
 
-        def load() -> torch.Tensor:
-            return torch.stack(
-                [model.preprocessing(Image.open(path).convert("RGB")) for path in paths]
-            )
-
-        inputs = load()
-
-        def forward(batch_size: int) -> None:
-            with torch.no_grad():
-                for start in range(0, N_IMAGES, batch_size):
-                    model(inputs[start : start + batch_size])
-
-        passes = [partial(forward, size) for size in BATCH_SIZES]
+        load, passes = bare_calls(model, paths, BATCH_SIZES)
         ours_of = [partial(ours, size) for size in (None, N_IMAGES)]
         loading, default, own, *passing = best_in_turns([load, *ours_of, *passes], repeats=5)
     best = min(passing)

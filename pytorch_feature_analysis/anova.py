@@ -10,8 +10,7 @@ unit's own variance allows, so that no large means are squared and subtracted ag
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,6 @@ from pytorch_feature_analysis.anova_design import Design, listed, make_design
 from pytorch_feature_analysis.anova_sums import Accumulator
 from pytorch_feature_analysis.anova_tables import summary
 from pytorch_feature_analysis.batches import (
-    Batch,
     KeptInputs,
     preprocessing_of,
     read_batches,
@@ -43,7 +41,7 @@ from pytorch_feature_analysis.planning import (
     in_words,
     share_out,
 )
-from pytorch_feature_analysis.rdm_jobs import using_threads
+from pytorch_feature_analysis.rdm_jobs import counted, using_threads
 from pytorch_feature_analysis.stream import Target, stream_outputs
 
 _log = logging.getLogger(__name__)
@@ -193,6 +191,9 @@ def compute_etas(
           layer  light_eta2_mean  blue_eta2_mean  interaction_eta2_mean
     0  flatten1            0.667           0.333                    0.0
     """
+    # Deferred: only a call needs it.
+    from tqdm.auto import tqdm
+
     checked = _check_image_set(image_set)
     design = make_design(checked, _check_factors(factors, checked), _check_ss_type(ss_type))
     alpha = _check_alpha(alpha)
@@ -210,7 +211,8 @@ def compute_etas(
     loaded = check_images(sources, argument="image_set", keep_bytes=budget // _PIXEL_SHARE)
     names = [describe_image(source) for source in sources]
     images = [found.image or source for found, source in zip(loaded, sources, strict=True)]
-    example = to_input(images[0], preprocessing_of(model, name), names[0])
+    transform = preprocessing_of(model, name)
+    example = to_input(images[0], transform, names[0])
     targets, left_out, n_units = choose_targets(
         model, example, request, model_name=name, device=where
     )
@@ -225,13 +227,15 @@ def compute_etas(
     # Later passes take from a file what the first has decoded and transformed.
     inputs = KeptInputs() if len(passes) > 1 else None
     sums: dict[str, dict[str, np.ndarray]] = {}
-    with _bar(len(images) * len(passes), shown=progress) as bar, using_threads(num_threads):
+    total = len(images) * len(passes)
+    bar = tqdm(total=total, desc="images", unit="image", disable=not progress)
+    with bar, using_threads(num_threads):
         for one in passes:
-            transform = preprocessing_of(model, name)
             batches = read_batches(images, transform, batch_size, names=names, inputs=inputs)
             chosen = [distinct[layer] for layer in one.layers]
             with Accumulator(design, num_threads) as accumulator:
-                stream_outputs(model, _counted(batches, bar), chosen, accumulator, device=where)
+                batches = counted(batches, bar.update)
+                stream_outputs(model, batches, chosen, accumulator, device=where)
                 sums.update((layer, accumulator.finish(layer)) for layer in one.layers)
     if inputs is not None:
         inputs.close()
@@ -279,22 +283,6 @@ def _share_out(targets: Sequence[Target], design: Design, budget: int) -> list[P
             f" '{error.layer}' take {in_words(error.needed)}: give at least"
             f" `memory_budget`={error.needed}, or leave the layer out with `which_layers`."
         ) from None
-
-
-def _bar(total: int, *, shown: bool) -> Any:
-    if not shown:
-        return nullcontext()
-    # Deferred: only a call needs it.
-    from tqdm.auto import tqdm
-
-    return tqdm(total=total, desc="images", unit="image")
-
-
-def _counted(batches: Iterable[Batch], bar: Any) -> Iterator[Batch]:
-    for batch in batches:
-        yield batch
-        if bar is not None:
-            bar.update(len(batch.positions))
 
 
 def _check_image_set(image_set: Any) -> ImageSet:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 from scipy.linalg import helmert
 
 from pytorch_feature_analysis.image_sets import ImageSet
+from pytorch_feature_analysis.rdm_stack import in_words
+
+# Cells without an image are all to be filled, so that more of them are named than elsewhere.
+listed = partial(in_words, most=10)
 
 _FORBIDDEN = ("total", "error", "interaction")
 _SUFFIXES = (
@@ -189,10 +193,3 @@ def _check_effect_names(names: Sequence[str], image_set: ImageSet) -> None:
                 f"`image_set`: the label {label!r} is the name of a column of the result. Rename"
                 " the label."
             )
-
-
-def listed(items: Iterable[Any], most: int = 10) -> str:
-    """List the first few of some items for a message."""
-    items = list(items)
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(map(repr, items[:most])) + more

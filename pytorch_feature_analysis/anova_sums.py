@@ -26,9 +26,8 @@ class _Sums:
 
     def __init__(self, first: np.ndarray, n_sums: int) -> None:
         self.first = first.astype(np.float64)
-        self.weighted = np.empty((n_sums, len(first)))
-        self.squares = np.empty(len(first))
-        self.is_empty = True
+        self.weighted = np.zeros((n_sums, len(first)))
+        self.squares = np.zeros(len(first))
 
 
 class Accumulator:
@@ -61,7 +60,6 @@ class Accumulator:
             self._sums[layer] = _Sums(values[0], len(weights))
         sums = self._sums[layer]
         self._by_units(lambda units: _add(sums, weights, values, units), values.shape)
-        sums.is_empty = False
 
     def finish(self, layer: str) -> dict[str, np.ndarray]:
         """Return the sums of squares of a layer (flat), and give up its sums."""
@@ -95,16 +93,9 @@ def _add(sums: _Sums, weights: np.ndarray, values: np.ndarray, chunks: Iterable[
         for units in chunks:
             deviations = values[:, units].astype(np.float64)
             deviations -= sums.first[units]
-            if sums.is_empty:
-                sums.weighted[:, units] = weights @ deviations
-            else:
-                sums.weighted[:, units] += weights @ deviations
+            sums.weighted[:, units] += weights @ deviations
             deviations *= deviations
-            squares = deviations.sum(axis=0)
-            if sums.is_empty:
-                sums.squares[units] = squares
-            else:
-                sums.squares[units] += squares
+            sums.squares[units] += deviations.sum(axis=0)
 
 
 def _sum_squares(

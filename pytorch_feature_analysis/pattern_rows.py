@@ -21,16 +21,22 @@ from pytorch_feature_analysis.gram import PatternSource
 _STRETCH_BYTES = 2**23
 
 
-class PatternStore(Protocol):
-    """Keeps patterns of one length, each in a slot."""
+class CanRead(Protocol):
+    """What a pattern source and a store have in common."""
 
-    n_units: int
+    @property
+    def n_units(self) -> int:
+        """Length of each pattern."""
+
+    def read(self, rows: np.ndarray, lo: int, hi: int, out: np.ndarray) -> None:
+        """Read units `lo` to `hi` of the patterns in some rows or slots."""
+
+
+class PatternStore(CanRead, Protocol):
+    """Keeps patterns of one length, each in a slot."""
 
     def put(self, slots: Sequence[int], patterns: np.ndarray) -> None:
         """Copy patterns (n, n_units) into slots."""
-
-    def read(self, rows: np.ndarray, lo: int, hi: int, out: np.ndarray) -> None:
-        """Read units `lo` to `hi` of the patterns in some slots."""
 
     def close(self) -> None:
         """Give back the room."""
@@ -182,17 +188,6 @@ class Slots:
     def read(self, rows: np.ndarray, lo: int, hi: int, out: np.ndarray) -> None:
         """Read units of some of the patterns."""
         self._store.read(self._slots[rows], lo, hi, out)
-
-
-class CanRead(Protocol):
-    """What a pattern source and a store have in common."""
-
-    @property
-    def n_units(self) -> int:
-        """Length of each pattern."""
-
-    def read(self, rows: np.ndarray, lo: int, hi: int, out: np.ndarray) -> None:
-        """Read units `lo` to `hi` of the patterns in some rows or slots."""
 
 
 class Gathered:

@@ -219,7 +219,7 @@ class JobRunner:
             )
             batches = accumulator.one_shape_a_set(batches, job.image_names)
             if self._tick is not None:
-                batches = _counted(batches, self._tick)
+                batches = counted(batches, self._tick)
             try:
                 stream_outputs(job.model, batches, targets, accumulator, device=job.device)
             finally:
@@ -287,7 +287,7 @@ def using_threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _counted(batches: Iterable[Batch], tick: Callable[[int], Any]) -> Iterator[Batch]:
+def counted(batches: Iterable[Batch], tick: Callable[[int], Any]) -> Iterator[Batch]:
     """Tell how many images have passed."""
     for batch in batches:
         yield batch

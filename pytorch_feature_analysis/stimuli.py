@@ -17,8 +17,9 @@ from pytorch_feature_analysis._checks import (
     check_sequence,
     child_generator,
 )
+from pytorch_feature_analysis.matrices import to_condensed
 from pytorch_feature_analysis.rdm_stack import as_key, checked_stack, in_words
-from pytorch_feature_analysis.subset_search import all_sets
+from pytorch_feature_analysis.subset_search import FEW_SETS, all_sets, is_larger
 from pytorch_feature_analysis.subsets import (
     METHODS,
     Choice,
@@ -29,8 +30,6 @@ from pytorch_feature_analysis.subsets import (
 )
 from pytorch_feature_analysis.target_subsets import after_swaps
 
-# Up to so many sets, all are looked at where the smallest of several sums is to be largest.
-_FEW_SETS = 50_000
 # How often the rows' shares in the sum are set anew, and by how much.
 _ROUNDS = 24
 _PULL = 2.0
@@ -149,8 +148,7 @@ def select_stimuli(
     members = choose(equal, 0)
     if combine == "min" and len(weights) > 1 and 0 < choice.problem.n_chosen < len(choice.free):
         members = _good_for_each(choice, np.stack(weights), members, choose)
-    ranking = together if direction == "min" else np.where(dead | dead[:, None], np.nan, together)
-    return _frame(keys, labels, in_greedy_order(ranking, members), np.nanmean(dissims, axis=0))
+    return _frame(keys, labels, in_greedy_order(together, members), np.nanmean(dissims, axis=0))
 
 
 def max_disagreement(
@@ -290,7 +288,7 @@ def _correlation(
 
 
 def _divided(dissims: np.ndarray) -> np.ndarray:
-    mean = _off_diagonal(dissims).mean()
+    mean = np.nanmean(to_condensed(dissims))
     if not mean > 0:
         raise ValueError(
             f"`scale`='mean' divides by the mean dissimilarity, which is {mean:g} in a row of"
@@ -307,11 +305,6 @@ def _ranks(dissims: np.ndarray) -> np.ndarray:
     ranks[known] = (ordered - 1.5) / max(len(ordered) - 2, 1)
     np.fill_diagonal(ranks, 0)
     return ranks
-
-
-def _off_diagonal(dissims: np.ndarray) -> np.ndarray:
-    values = dissims[~np.eye(len(dissims), dtype=bool)]
-    return values[~np.isnan(values)]
 
 
 SCALES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -386,13 +379,13 @@ def _good_for_each(
         return known[:, members[:, None], members].sum(axis=(1, 2))
 
     best, largest = start, sums(start).min()
-    if choice.problem.n_sets() <= _FEW_SETS:
+    if choice.problem.n_sets() <= FEW_SETS:
         around = np.r_[choice.fixed, choice.last]
         for sets in all_sets(choice.problem):
             members = np.hstack([choice.free[sets], np.tile(around, (len(sets), 1))])
             for one in members:
                 found = sums(one).min()
-                if found > largest + 1e-12 * abs(largest):
+                if is_larger(found, largest):
                     best, largest = one, found
         return best
     shares = np.full(len(weights), 1 / len(weights))
@@ -404,7 +397,7 @@ def _good_for_each(
         shares /= shares.sum()
         members = choose(shares, number)
         found = sums(members)
-        if found.min() > largest + 1e-12 * abs(largest):
+        if is_larger(found.min(), largest):
             best, largest = members, found.min()
     return best
 

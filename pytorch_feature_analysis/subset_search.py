@@ -34,6 +34,8 @@ _STAYS_OUT, _OUT_SHARES = (10, 20), (8, 4)
 _STAYS_IN, _IN_SHARES = (10, 30), (12, 6)
 # Sums that differ by less are taken for equal.
 _ROUNDING = 1e-12
+# Up to so many sets, all are looked at where no way to look is asked for.
+FEW_SETS = 50_000
 _MOVES_A_CLOCK = 256
 # Numbers of a chunk of sets that are summed up at a time.
 _CHUNK = 2**21
@@ -78,6 +80,11 @@ class Problem:
         for size, count in zip(sizes, self.counts, strict=True):
             product *= comb(size, count)
         return product
+
+
+def is_larger(value: float, other: float) -> bool:
+    """Tell whether a sum is larger than another by more than rounding."""
+    return bool(value > other + _ROUNDING * abs(other))
 
 
 def greedy_set(problem: Problem) -> np.ndarray:
@@ -155,8 +162,7 @@ def best_set(
             population.sort(key=lambda of: -of[0])
             del population[_POPULATION:]
     value, best = population[0]
-    own = problem.value(start)
-    return best if value > own + _ROUNDING * abs(own) else start
+    return best if is_larger(value, problem.value(start)) else start
 
 
 def _tabu(
@@ -281,7 +287,7 @@ def best_of_all_sets(problem: Problem) -> np.ndarray:
         values = problem.weights[sets[:, :, None], sets[:, None, :]].sum(axis=(1, 2)) / 2
         values += problem.linear[sets].sum(axis=1)
         i = int(values.argmax())
-        if values[i] > largest + _ROUNDING * abs(largest):
+        if is_larger(values[i], largest):
             best, largest = sets[i], values[i]
     return best
 

@@ -17,15 +17,17 @@ from pytorch_feature_analysis._checks import (
     check_sequence,
     child_generator,
 )
-from pytorch_feature_analysis.matrices import check_square
+from pytorch_feature_analysis.matrices import check_square, to_condensed
 from pytorch_feature_analysis.selection import greedy_order
 from pytorch_feature_analysis.subset_search import (
+    FEW_SETS,
     FIRST_MOVES,
     Problem,
     best_by_integer_program,
     best_of_all_sets,
     best_set,
     greedy_set,
+    is_larger,
     random_set,
     upper_bound,
 )
@@ -33,8 +35,7 @@ from pytorch_feature_analysis.subset_search import (
 METHODS = ("auto", "greedy", "search", "exact")
 # Moves of the search for each chosen item.
 EFFORTS = {"low": FIRST_MOVES // 8, "default": FIRST_MOVES, "high": 12 * FIRST_MOVES}
-# Up to so many sets 'auto' looks at all of them, and 'exact' does so instead of a program.
-_FEW_SETS = 50_000
+# Up to so many sets, 'exact' looks at all of them instead of solving a program.
 _COUNTABLE_SETS = 2_000_000
 
 Groups = tuple[Sequence[Hashable], Mapping[Any, int]]
@@ -302,7 +303,7 @@ class Choice:
         problem = self.problem
         if problem.n_chosen in (0, len(self.free)):
             chosen = np.arange(problem.n_chosen)
-        elif method == "exact" or (method == "auto" and problem.n_sets() <= _FEW_SETS):
+        elif method == "exact" or (method == "auto" and problem.n_sets() <= FEW_SETS):
             chosen = self._best(time_limit, rng)
         else:
             chosen = greedy_set(problem)
@@ -325,8 +326,7 @@ class Choice:
         if not is_proven:
             # The search may have found more in less time.
             start = best_set(problem, start, EFFORTS["default"] * self.count, rng)
-        own = problem.value(start)
-        if len(found) and problem.value(found) > own + 1e-12 * abs(own):
+        if len(found) and is_larger(problem.value(found), problem.value(start)):
             return found
         return start
 
@@ -458,15 +458,14 @@ def selection_report(
         return sign * float(known[np.ix_(items, items)].sum()) / 2 / n_pairs
 
     problem = Problem(known, np.zeros(len(known)), np.zeros(len(known), dtype=int), (count,))
-    is_exact = problem.n_sets() <= _FEW_SETS
+    is_exact = problem.n_sets() <= FEW_SETS
     bound = problem.value(best_of_all_sets(problem)) if is_exact else upper_bound(problem)
-    of_all = known[np.triu_indices(len(known), k=1)]
     return SelectionReport(
         count,
         direction,
         mean(chosen),
         mean(greedy),
-        sign * float(of_all.mean()),
+        sign * float(to_condensed(known).mean()),
         sign * bound / n_pairs,
         is_exact,
     )

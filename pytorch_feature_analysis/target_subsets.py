@@ -6,12 +6,14 @@ Both start from a greedy choice, and swap one item at a time as long as that bri
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from math import comb
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import kstest
 
 from pytorch_feature_analysis._checks import (
     RandomState,
@@ -19,7 +21,7 @@ from pytorch_feature_analysis._checks import (
     check_random_state,
     child_generator,
 )
-from pytorch_feature_analysis.matrices import check_square, get_upper_triang
+from pytorch_feature_analysis.matrices import check_square, to_condensed
 from pytorch_feature_analysis.subset_search import Problem, best_set, greedy_set
 from pytorch_feature_analysis.subsets import EFFORTS, checked_dissims
 
@@ -100,20 +102,16 @@ def get_dissims_that_match(
     dissims = checked_dissims(rdm, symmetrize=symmetrize)
     count = _check_number(num_items_final, len(rdm))
     rng = child_generator(check_random_state(random_state), "match")
-    sums = _Deviations.of(dissims, float(target_val))
-
-    def distance(members: np.ndarray) -> float:
-        return sums.distance(members)
-
+    sums = _Deviations(dissims, float(target_val))
     members = np.array(sums.greedy(np.arange(len(rdm)))[:count])
     if count < len(sums.alive):
         if comb(len(sums.alive), count) <= _FEW_SETS:
-            members = _nearest_of_all(sums.alive, count, members, distance)
+            members = _nearest_of_all(sums.alive, count, members, sums.distance)
         else:
             members = sums.nearest(members, rng)
     indices = sums.greedy(np.sort(members))
     sub_rdm = rdm[np.ix_(indices, indices)]
-    values = get_upper_triang(sub_rdm).astype(float)
+    values = to_condensed(sub_rdm).astype(float)
     values = values[np.isfinite(values)]
     return sub_rdm, indices, float(values.mean()) if len(values) else np.nan
 
@@ -121,18 +119,13 @@ def get_dissims_that_match(
 class _Deviations:
     """Deviations of the dissimilarities from a target: a set matches where they sum to 0."""
 
-    def __init__(self, deviations: np.ndarray, known: np.ndarray) -> None:
-        self.deviations, self.known = deviations, known
-        self.alive = np.flatnonzero(known.any(axis=0))
-        self.every_is_known = bool(known[np.ix_(self.alive, self.alive)].sum() == 0) or bool(
-            (known | np.eye(len(known), dtype=bool))[np.ix_(self.alive, self.alive)].all()
-        )
-
-    @classmethod
-    def of(cls, dissims: np.ndarray, target: float) -> _Deviations:
+    def __init__(self, dissims: np.ndarray, target: float) -> None:
         known = ~np.isnan(dissims)
         np.fill_diagonal(known, val=False)
-        return cls(np.where(known, dissims - target, 0.0), known)
+        self.deviations = np.where(known, dissims - target, 0.0)
+        self.known = known.astype(np.float64)
+        self.alive = np.flatnonzero(known.any(axis=0))
+        self.every_is_known = known.sum() == len(self.alive) * (len(self.alive) - 1)
 
     def distance(self, members: np.ndarray) -> float:
         """Distance of the mean of a set from the target."""
@@ -143,7 +136,7 @@ class _Deviations:
     def greedy(self, among: np.ndarray) -> list[int]:
         """Rank items; those without any pair among them come last, in ascending order."""
         here = np.ix_(among, among)
-        deviations, known = self.deviations[here], self.known[here]
+        deviations, known = self.deviations[here], self.known[here] > 0
         alive = known.any(axis=0)
         last = among[~alive].tolist()
         if not alive.any():
@@ -180,7 +173,7 @@ class _Deviations:
             )
             here = np.ix_(best, best)
             if self.deviations[here].sum() > 0:
-                problem = Problem(-problem.weights, *_rest(problem))
+                problem = replace(problem, weights=-problem.weights)
             moves = EFFORTS["default"] * len(start)
             extreme = best_set(problem, greedy_set(problem), moves, rng)
             best = min(best, self._by_swaps(self.alive[extreme]), key=self.distance)
@@ -207,8 +200,7 @@ class _Deviations:
                 k = len(members)
                 pairs: Any = k * (k - 1) / 2
             else:
-                known = self.known.astype(np.float64)
-                pairs = after_swaps(known, members, others)
+                pairs = after_swaps(self.known, members, others)
             with np.errstate(invalid="ignore", divide="ignore"):
                 distances = np.abs(totals) / pairs
             place = int(np.nanargmin(distances))
@@ -219,10 +211,6 @@ class _Deviations:
                 break
             members, distance = swapped, found
         return members
-
-
-def _rest(problem: Problem) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
-    return problem.linear, problem.categories, problem.counts
 
 
 def after_swaps(values: np.ndarray, members: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -246,7 +234,7 @@ def _nearest_of_all(
 
 def get_most_uniform_dissims(
     input_rdm: npt.ArrayLike,
-    num_items_final: int | str,
+    num_items_final: int,
     *,
     value_range: tuple[float, float] | None = None,
     symmetrize: bool = False,
@@ -315,10 +303,7 @@ def get_most_uniform_dissims(
     members = _most_even(scaled, among, count, rng)
     indices = np.sort(members).tolist()
     sub_rdm = rdm[np.ix_(indices, indices)]
-    from scipy.stats import kstest
-
-    values = scaled[np.ix_(indices, indices)][np.triu_indices(count, k=1)]
-    values = values[~np.isnan(values)]
+    values = _pairs(scaled, members)
     return sub_rdm, indices, float(kstest(values, "uniform").pvalue) if len(values) else np.nan
 
 
@@ -339,10 +324,15 @@ def _check_range(
     return low, high
 
 
+def _pairs(dissims: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """Known dissimilarities of a set, each pair once."""
+    values = to_condensed(dissims[np.ix_(members, members)])
+    return values[~np.isnan(values)]
+
+
 def _evenness(scaled: np.ndarray, members: np.ndarray) -> float:
     """Kolmogorov-Smirnov distance of a set's dissimilarities from the uniform distribution."""
-    values = scaled[np.ix_(members, members)][np.triu_indices(len(members), k=1)]
-    values = np.sort(values[~np.isnan(values)])
+    values = np.sort(_pairs(scaled, members))
     if not len(values):
         return np.inf
     expected = values.clip(0, 1)
@@ -393,7 +383,7 @@ class _Steps:
 
     def distances(self, kept: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """Distance from evenness of a set with each candidate, up to the width of a step."""
-        here = self._steps[np.ix_(kept, kept)][np.triu_indices(len(kept), k=1)]
+        here = to_condensed(self._steps[np.ix_(kept, kept)])
         own = np.bincount(here, minlength=self._n)[:-1]
         counts = self._counts(candidates, kept) + own
         shares = counts.cumsum(axis=1) / np.maximum(counts.sum(axis=1), 1)[:, None]

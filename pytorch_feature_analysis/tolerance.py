@@ -7,7 +7,7 @@ against between), and the selectivity of single units.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from pytorch_feature_analysis._checks import (
     check_random_state,
     child_generator,
 )
-from pytorch_feature_analysis.rdm_stack import checked_stack
+from pytorch_feature_analysis.rdm_stack import checked_stack, in_words
 
 # Pairs times relabelings that are worked on at a time: 32 megabytes.
 _CHUNK_ELEMENTS = 2**22
@@ -300,8 +300,9 @@ def _crossing(
     empty = [cell for cell in itertools.product(*levels) if cell not in set(cells)]
     if empty and not allow_missing:
         raise ValueError(
-            f"{row} has no entry for ({first}, {second}) {_listed(empty)}. Cross the two factors"
-            " completely, or average over the pairs that there are with `allow_missing`=True."
+            f"{row} has no entry for ({first}, {second}) {in_words(empty, most=10)}. Cross the two"
+            " factors completely, or average over the pairs that there are with"
+            " `allow_missing`=True."
         )
     codes = [np.array([found.index(cell[i]) for cell in cells]) for i, found in enumerate(levels)]
     first_differs, second_differs = (code[:, None] != code for code in codes)
@@ -393,9 +394,3 @@ def _with_columns(input_df: pd.DataFrame, columns: dict[str, Any]) -> pd.DataFra
     for name, values in columns.items():
         result[name] = np.asarray(values)
     return result
-
-
-def _listed(items: Iterable[Any], most: int = 10) -> str:
-    items = list(items)
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(map(repr, items[:most])) + more

@@ -6,14 +6,12 @@ import itertools
 
 import numpy as np
 import pytest
+from made_matrices import LINE
 
 import pytorch_feature_analysis as pfa
 from pytorch_feature_analysis import matrices
 from pytorch_feature_analysis.matrices import get_upper_triang
 from pytorch_feature_analysis.selection import greedy_order
-
-POINTS = np.array([0, 1, 3, 7, 12, 13])
-LINE = np.abs(POINTS[:, None] - POINTS).astype(float)
 
 
 def random_rdm(n, seed=0, high=None):

@@ -4,18 +4,10 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from made_matrices import LINE, noise
 
 import pytorch_feature_analysis as pfa
 from pytorch_feature_analysis import subsets
-
-LINE = np.abs(np.subtract.outer([0, 1, 3, 7, 12, 13], [0, 1, 3, 7, 12, 13])).astype(float)
-
-
-def noise(n, seed=0):
-    rdm = np.random.default_rng(seed).normal(size=(n, n))
-    rdm = (rdm + rdm.T) / 2
-    np.fill_diagonal(rdm, 0)
-    return rdm
 
 
 def total(rdm, indices):
@@ -241,7 +233,7 @@ def test_the_report_says_how_good_a_choice_is(direction, monkeypatch):
     greedy = pfa.get_extreme_dissims_total(rdm, 4, direction=direction, method="greedy")[1]
     assert report.greedy_mean == pytest.approx(total(rdm, greedy) / 12)
     # Beyond counting, no choice is beyond the bound.
-    monkeypatch.setattr(subsets, "_FEW_SETS", 1)
+    monkeypatch.setattr(subsets, "FEW_SETS", 1)
     loose = pfa.selection_report(rdm, best, direction=direction)
     assert not loose.is_exact
     assert loose.gap > 0

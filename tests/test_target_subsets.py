@@ -4,19 +4,11 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from made_matrices import LINE, noise
 from scipy.stats import kstest
 
 import pytorch_feature_analysis as pfa
 from pytorch_feature_analysis import target_subsets
-
-LINE = np.abs(np.subtract.outer([0, 1, 3, 7, 12, 13], [0, 1, 3, 7, 12, 13])).astype(float)
-
-
-def noise(n, seed=0):
-    rdm = np.random.default_rng(seed).normal(size=(n, n))
-    rdm = (rdm + rdm.T) / 2
-    np.fill_diagonal(rdm, 0)
-    return rdm
 
 
 def mean_of(rdm, indices):
