@@ -5,7 +5,6 @@ can go below: read and transform the images, and pass them in batches of the fas
 """
 
 import tempfile
-from functools import partial
 from pathlib import Path
 
 from _bare import bare_calls
@@ -24,27 +23,24 @@ def main() -> None:
         model = pfa.prepare_models({"alexnet": ("alexnet", "random")})["alexnet"]
         image_sets = [({"set": "all"}, {(p.stem,): p for p in paths}, ("image",), [])]
 
-        def ours(batch_size: int | None) -> None:
+        def ours() -> None:
             pfa.get_rdms(
                 image_sets,
                 {"alexnet": model},
                 dissim_metrics=["corr", "euclidean_distance"],
-                batch_size=batch_size,
                 progress=False,
             )
 
         load, passes = bare_calls(model, paths, BATCH_SIZES)
-        ours_of = [partial(ours, size) for size in (None, N_IMAGES)]
-        loading, default, own, *passing = best_in_turns([load, *ours_of, *passes], repeats=5)
+        loading, own, *passing = best_in_turns([load, ours, *passes], repeats=5)
     best = min(passing)
     state(
-        "get_rdms, AlexNet, 92 images in one batch, all layers, against load + best forward",
+        "get_rdms, AlexNet, 92 images, all layers, against load + best forward",
         own / (loading + best),
         1.5,
         at_most=True,
         detail=f"{own:.2f} s against {loading:.2f} + {best:.2f} s,"
-        f" {BATCH_SIZES[passing.index(best)]} images a batch; in batches of the default size"
-        f" {default:.2f} s, {default / (loading + best):.2f} times",
+        f" {BATCH_SIZES[passing.index(best)]} images a batch",
     )
 
 

@@ -82,7 +82,7 @@ def _of_model(planner: UnitPlanner, runs: Sequence[tuple[Run, Sequence[Pass]]]) 
     for run, passes in runs:
         images.update(run.positions)
         regimes[_regime(passes)] = None
-        n_padded = -(-len(run.positions) // plan.batch_size) * plan.batch_size
+        n_padded = -(-len(run.positions) // run.batch_size) * run.batch_size
         reached = [max(costs.reach.get(layer, 0) for layer in one.layers) for one in passes]
         forward += n_padded * sum(reached)
         whole_forward += n_padded * full
@@ -107,7 +107,7 @@ def _of_model(planner: UnitPlanner, runs: Sequence[tuple[Run, Sequence[Pass]]]) 
         regime=" and ".join(regimes),
         passes=n_passes,
         full_passes=forward / whole_forward if whole_forward else float(n_passes),
-        batch_size=plan.batch_size,
+        batch_size=max(run.batch_size for run, _ in runs),
         activation_bytes=activation_bytes,
         memory_bytes=max(one.held_bytes for _, passes in runs for one in passes),
         file_bytes=max(one.spilled_bytes for _, passes in runs for one in passes),

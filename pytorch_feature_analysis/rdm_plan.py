@@ -40,6 +40,9 @@ _RUN_IMAGES = 256
 # Large networks are fastest in small batches, whose outputs stay in the processor's cache: from
 # so many units on, so many images a pass.
 _BATCH_SIZES = ((16_000_000, 4), (8_000_000, 8), (0, 16))
+# A set of up to so many images, and units put out for them, passes at once, in a batch of its own
+# size (in steps): none of its patterns has to wait for the others.
+_AT_ONCE_IMAGES, _AT_ONCE_UNITS, _AT_ONCE_STEP = 128, 128_000_000, 4
 # What `batch_size='auto'` tries.
 _MEASURED_BATCH_SIZES = (4, 16, 64)
 
@@ -70,6 +73,8 @@ class ModelPlan:
     layers: list[PlannedLayer] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
     batch_size: int = 0
+    n_units: int = 0
+    """Units of the whole network, of which the size of a batch follows."""
 
     def __post_init__(self) -> None:
         """Identify the model; an error says when it carries no preprocessing."""
@@ -88,6 +93,7 @@ class ModelPlan:
                     [*layer.label, layer.n_channels, layer.is_tokens] for layer in self.layers
                 ],
                 "batch_size": self.batch_size,
+                "n_units": self.n_units,
             }
         )
 
@@ -98,7 +104,7 @@ class ModelPlan:
     def find_layers(self, pool: ImagePool, device: Any) -> list[str]:
         """Survey the model with the first image; returns the layers that are never called."""
         example = to_input(pool.images[0], preprocessing_of(self.model, self.name), pool.names[0])
-        self.targets, unfired, n_units = choose_targets(
+        self.targets, unfired, self.n_units = choose_targets(
             self.model,
             example,
             self.request,
@@ -111,14 +117,25 @@ class ModelPlan:
             for target in self.targets
         ]
         if not self.batch_size:
-            self.batch_size = self._choose_batch_size(example, n_units, device)
+            self.batch_size = self._choose_batch_size(example, device)
         return unfired
 
-    def _choose_batch_size(self, example: torch.Tensor, n_units: int, device: Any) -> int:
+    def batch_size_for(self, n_images: int) -> int:
+        """Images a pass for a set of so many, whatever other sets there are."""
+        at_once = -(-n_images // _AT_ONCE_STEP) * _AT_ONCE_STEP
+        if (
+            self.asked_batch_size is None
+            and self.batch_size < at_once <= _AT_ONCE_IMAGES
+            and at_once * self.n_units <= _AT_ONCE_UNITS
+        ):
+            return at_once
+        return self.batch_size
+
+    def _choose_batch_size(self, example: torch.Tensor, device: Any) -> int:
         if isinstance(self.asked_batch_size, int):
             return self.asked_batch_size
         if self.asked_batch_size is None:
-            return next(size for least, size in _BATCH_SIZES if n_units >= least)
+            return next(size for least, size in _BATCH_SIZES if self.n_units >= least)
         seconds: dict[int, float] = {}
         for size in _MEASURED_BATCH_SIZES:
             try:
@@ -138,8 +155,8 @@ class ModelPlan:
         ]
         for text in same["layers"].dropna().unique():
             recorded = json.loads(text)
-            if recorded["request"] == self._request_text:
-                self.batch_size = recorded["batch_size"]
+            if recorded["request"] == self._request_text and "n_units" in recorded:
+                self.batch_size, self.n_units = recorded["batch_size"], recorded["n_units"]
                 self.layers = [
                     PlannedLayer((name, number), n_channels, is_tokens)
                     for name, number, n_channels, is_tokens in recorded["layers"]
@@ -213,7 +230,8 @@ def plan_rows(
         for plan in plans:
             made_of = (
                 made_of_set,
-                *(plan.name, plan.model_hash, plan.preprocessing, plan.batch_size),
+                *(plan.name, plan.model_hash, plan.preprocessing),
+                plan.batch_size_for(len(sets[set_index].images)),
             )
             for layer in plan.layers:
                 for metric_index, metric_text in enumerate(metric_texts):
@@ -239,15 +257,17 @@ def plan_rows(
                                 )
 
 
-def pack_runs(positions: Sequence[Sequence[int]]) -> list[list[int]]:
+def pack_runs(positions: Sequence[Sequence[int]], *, at_once: bool = False) -> list[list[int]]:
     """Share sets out among runs of images that pass together, by their places.
 
-    What is in a run follows from the sets before it alone, so that sets added behind change none.
+    Sets that pass at once, a batch each, are together where they have images in common. What is
+    in a run follows from the sets before it alone, so that sets added behind change none.
     """
     runs: list[list[int]] = []
     images: set[int] = set()
     for index, of_set in enumerate(positions):
-        if not runs or len(images.union(of_set)) > max(_RUN_IMAGES, len(images)):
+        is_apart = at_once and images.isdisjoint(of_set)
+        if not runs or is_apart or len(images.union(of_set)) > max(_RUN_IMAGES, len(images)):
             runs.append([])
             images = set()
         runs[-1].append(index)

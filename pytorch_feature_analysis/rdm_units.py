@@ -71,6 +71,7 @@ class Run:
     positions: tuple[int, ...]
     """Where the run's images stand in the pool; in `sets` they are numbered from 0."""
     wanted: frozenset[Cell]
+    batch_size: int
 
 
 @dataclass
@@ -86,27 +87,41 @@ class Costs:
 def missing_runs(
     plans: Sequence[ModelPlan], sets: Sequence[SetPlan], missing: Sequence[Row]
 ) -> list[Run]:
-    """Group the missing rows by model and run of sets."""
-    run_of = {
-        index: number
-        for number, run in enumerate(pack_runs([plan.positions for plan in sets]))
-        for index in run
-    }
-    wanted: dict[tuple[int, int], set[Cell]] = {}
+    """Group the missing rows by model, size of their batches and run of sets."""
+    run_of = {id(plan): _runs_of(plan, sets) for plan in plans}
+    wanted: dict[tuple[int, int, int], set[Cell]] = {}
     number_of = {id(plan): number for number, plan in enumerate(plans)}
     for row in missing:
-        key = (number_of[id(row.plan)], run_of[row.set_index])
+        key = (number_of[id(row.plan)], *run_of[id(row.plan)][row.set_index])
         wanted.setdefault(key, set()).add(row.cell)
     runs = []
-    for (number, _), cells in sorted(wanted.items(), key=lambda item: item[0]):
+    for (number, batch_size, _), cells in sorted(wanted.items(), key=lambda item: item[0]):
         indices = tuple(sorted({cell.set_index for cell in cells}))
         positions = tuple(dict.fromkeys(p for i in indices for p in sets[i].positions))
         place = {position: i for i, position in enumerate(positions)}
         local = tuple(
             replace(sets[i], positions=tuple(place[p] for p in sets[i].positions)) for i in indices
         )
-        runs.append(Run(plans[number], local, indices, positions, frozenset(cells)))
+        runs.append(Run(plans[number], local, indices, positions, frozenset(cells), batch_size))
     return runs
+
+
+def _runs_of(plan: ModelPlan, sets: Sequence[SetPlan]) -> dict[int, tuple[int, int]]:
+    """Per set the size of its batches, and the number of its run among those of this size."""
+    with_size: dict[int, list[int]] = {}
+    for index, one in enumerate(sets):
+        with_size.setdefault(plan.batch_size_for(len(one.positions)), []).append(index)
+    return {
+        indices[place]: (batch_size, number)
+        for batch_size, indices in with_size.items()
+        for number, run in enumerate(
+            pack_runs(
+                [sets[index].positions for index in indices],
+                at_once=batch_size > plan.batch_size,
+            )
+        )
+        for place in run
+    }
 
 
 class UnitPlanner:
@@ -205,7 +220,7 @@ class UnitPlanner:
             ) from error
 
     def _loads(self, run: Run) -> list[LayerLoad]:
-        n_slots = n_held(run.sets, run.plan.batch_size)
+        n_slots = n_held(run.sets, run.batch_size)
         # What is the same as another layer's output waits with that.
         own = run.wanted - twins(run.wanted, run.plan.targets, run.plan.kernel_sets).keys()
         itemsize = 8 if _is_double(run.plan) else 4
@@ -264,7 +279,7 @@ class UnitPlanner:
                     n_prefix_tokens=(
                         n_prefix_tokens(plan.model) if settings.exclude_prefix_tokens else 0
                     ),
-                    batch_size=plan.batch_size,
+                    batch_size=run.batch_size,
                     device=settings.device,
                     num_threads=settings.num_threads,
                     debug_check=settings.debug_check,

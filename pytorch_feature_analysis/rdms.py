@@ -121,9 +121,10 @@ def get_rdms(
     batch_size : int, 'auto' or None, default None
         Images a forward pass. Short batches are padded to it, so that the numbers of a set do not
         depend on what else is asked for. None: 16, or 8 or 4 for networks with more than 8 or 16
-        million units. 'auto' measures which of 4, 16 and 64 is fastest; a repeated call takes
-        what the first has found. Where a batch does not fit into the memory, the pass is begun
-        again with half of it, and a log line says so.
+        million units; but a set of up to 128 images, for which the network puts out up to 128
+        million units, passes at once (padded to a multiple of 4). 'auto' measures which of 4, 16
+        and 64 is fastest; a repeated call takes what the first has found. Where a batch does not
+        fit into the memory, the pass is begun again with half of it, and a log line says so.
     device : str or torch.device, optional
         Where the networks run (they return to where they were); default where they are. The
         RDMs are computed on the host.
@@ -309,7 +310,7 @@ def plan_rdms(
           ' and ', where runs of sets differ,
         - passes (int), full_passes (float): passes over the images, and how many passes through
           the whole network take as long,
-        - batch_size (int),
+        - batch_size (int): of all sets, the largest,
         - activation_bytes (int): of all activations of all images, which are never held together,
         - memory_bytes, file_bytes (int): of the patterns that wait at the same time, at most, in
           memory and in temporary files,

@@ -292,6 +292,67 @@ def test_the_batch_size_follows_from_the_network_and_not_from_what_is_asked_for(
         assert plan.batch_size == 8, layers  # 10 million units with the flattened ones
 
 
+AT_ONCE = [(16, 16), (17, 20), (20, 20), (92, 92), (125, 128), (128, 128), (129, 16), (1000, 16)]
+
+
+@pytest.mark.parametrize(("n_images", "expected"), AT_ONCE)
+def test_sets_of_middling_size_pass_at_once(n_images, expected):
+    options = {"which_layers": ["fc1"], "batch_size": None}
+    (plan,) = laid_out([image_set(pictures(2))], prepared(), **options).call.plans
+    assert plan.batch_size_for(n_images) == expected
+
+
+def test_sets_pass_at_once_only_where_the_network_is_small_and_nothing_else_was_asked_for():
+    def plan_of(n_units, batch_size):
+        models = prepared(nn.Sequential(Repeating(n_units)))
+        options = {"which_layers": ["original_rgb", "0"], "batch_size": batch_size}
+        return laid_out([image_set(pictures(2))], models, **options).call.plans[0]
+
+    assert plan_of(1_000_000, None).batch_size_for(128) == 128
+    assert plan_of(1_000_001, None).batch_size_for(128) == 16
+    assert plan_of(1_000_001, None).batch_size_for(124) == 124
+    assert plan_of(8_000_000, None).batch_size_for(16) == 16
+    assert plan_of(9_000_000, None).batch_size_for(12) == 12
+    assert plan_of(9_000_000, None).batch_size_for(16) == 8
+    assert plan_of(1000, 16).batch_size_for(92) == 16
+
+
+def test_sets_that_pass_at_once_go_together_where_they_share_images():
+    images = list(pictures(100).items())
+    sets = [
+        image_set(images[start:stop], set=name)
+        for name, start, stop in (
+            *(("a", 0, 18), ("b", 20, 38), ("of both", 10, 28), ("of b", 21, 38)),
+            *(("few", 38, 40), ("fewer", 50, 51), ("more", 0, 30)),
+        )
+    ]
+    _, shared_out = planned(sets, prepared(), batch_size=None)
+    of_run = [
+        (run.batch_size, [sets[i][0]["set"] for i in run.set_indices]) for run, _ in shared_out
+    ]
+    assert of_run == [
+        *((16, ["few", "fewer"]), (20, ["a"]), (20, ["b", "of both", "of b"]), (32, ["more"]))
+    ]
+
+
+def test_a_set_that_passes_at_once_has_its_numbers_whatever_else_is_asked_for(tmp_path):
+    def rows_of(sets):
+        out = tmp_path / f"{len(list(tmp_path.iterdir()))}.parquet"
+        pfa.get_rdms(sets, prepared(), out_fname=out, progress=False)
+        return pfa.read_rdms(out, provenance=True)
+
+    images = list(pictures(40).items())
+    first, second = image_set(images[:30], set="a"), image_set(images[5:22], set="b")
+    third = image_set(images[25:], set="c")
+    together = rows_of([third, first, second])
+    for one, size in ((first, 32), (second, 20), (third, 16)):
+        alone = rows_of([one])
+        same = together[together["set"] == one[0]["set"]]
+        assert set(alone["batch_size"]) == set(same["batch_size"]) == {size}
+        for a, b in zip(alone["matrix"], same["matrix"], strict=True):
+            assert a.tobytes() == b.tobytes()
+
+
 def test_automatic_batches_are_those_that_take_least_time_an_image(monkeypatch):
     for seconds, expected in (
         ({4: 4.0, 16: 8.0, 64: 64.0}, 16),
