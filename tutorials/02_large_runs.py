@@ -61,16 +61,16 @@ print(len(image_sets), "set of", len(image_sets[0][1]), "images")
 # all layers. Where they do not, the layers are shared out among several passes, each of which
 # ends behind the deepest layer that it serves, or patterns wait in temporary files, whichever
 # takes less time here.
+#
+# So few images would pass AlexNet at once, and none would wait; batches of 16 stand here for the
+# thousands of images that do not fit into one.
 
 # %%
 models = pfa.prepare_models({"alexnet": ("alexnet", "random")}, transform="whole")
-metrics = ["corr", "euclidean_distance"]
+options = {"dissim_metrics": ["corr", "euclidean_distance"], "batch_size": 16}
 budgets = ["1GB", "200MB", "100MB", "50MB"]
 plans = pd.concat(
-    [
-        pfa.plan_rdms(image_sets, models, dissim_metrics=metrics, memory_budget=budget)
-        for budget in budgets
-    ]
+    [pfa.plan_rdms(image_sets, models, **options, memory_budget=budget) for budget in budgets]
 )
 plans.index = pd.Index(budgets, name="memory_budget")
 print(plans[["regime", "passes", "memory_bytes", "file_bytes", "seconds"]].round(1).to_string())
@@ -103,8 +103,8 @@ plt.close(fig)
 # results are not merely close: they are the same bits.
 
 # %%
-in_one_pass = pfa.get_rdms(image_sets, models, dissim_metrics=metrics, memory_budget="1GB")
-in_little_memory = pfa.get_rdms(image_sets, models, dissim_metrics=metrics, memory_budget="50MB")
+in_one_pass = pfa.get_rdms(image_sets, models, **options, memory_budget="1GB")
+in_little_memory = pfa.get_rdms(image_sets, models, **options, memory_budget="50MB")
 same_bits = all(
     np.array_equal(one, other)
     for one, other in zip(in_one_pass["matrix"], in_little_memory["matrix"], strict=True)
@@ -127,9 +127,9 @@ script = """
         models = pfa.prepare_models({{"alexnet": ("alexnet", "random")}}, transform="whole")
         for layers in (["conv1", "relu1"], None):
             pfa.get_rdms(image_sets, models, "{folder}/rdms.parquet", progress=False,
-                         which_layers=layers, dissim_metrics={metrics})
+                         which_layers=layers, **{options})
 """
-code = textwrap.dedent(script).format(folder=folder.as_posix(), metrics=metrics)
+code = textwrap.dedent(script).format(folder=folder.as_posix(), options=options)
 process = subprocess.Popen([sys.executable, "-c", code])
 out = folder / "rdms.parquet"
 while process.poll() is None and not out.exists():
@@ -144,7 +144,7 @@ print(len(finished), "of", len(in_one_pass), "rows were finished, of", *finished
 # images, weights and settings it was made, and is served where these are the same.
 
 # %%
-resumed = pfa.get_rdms(image_sets, models, out, dissim_metrics=metrics, memory_budget="50MB")
+resumed = pfa.get_rdms(image_sets, models, out, **options, memory_budget="50MB")
 print(
     "the same bits:",
     all(
@@ -161,10 +161,10 @@ print(
 
 # %%
 shared_out = pfa.get_rdms(
-    image_sets, models, dissim_metrics=metrics, num_cores=2, num_threads=1, memory_budget="200MB"
+    image_sets, models, **options, num_cores=2, num_threads=1, memory_budget="200MB"
 )
 with joblib.parallel_config(n_jobs=1):
-    alone = pfa.get_rdms(image_sets, models, dissim_metrics=metrics, num_threads=1)
+    alone = pfa.get_rdms(image_sets, models, **options, num_threads=1)
 print(
     "the same bits:",
     all(
