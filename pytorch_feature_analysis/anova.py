@@ -26,6 +26,7 @@ from pytorch_feature_analysis.anova_sums import Accumulator
 from pytorch_feature_analysis.anova_tables import summary
 from pytorch_feature_analysis.batches import (
     KeptInputs,
+    pass_at_once,
     preprocessing_of,
     read_batches,
     to_input,
@@ -48,8 +49,8 @@ _log = logging.getLogger(__name__)
 
 # Decoded images may take one part in so many of the budget.
 _PIXEL_SHARE = 8
-# From so many units of the network on, so many images a pass; see `rdm_plan`. Each pass reads and
-# writes all sums, so that batches of small networks may be larger than those of `get_rdms`.
+# From so many units of the network on, so many images a batch, where not all pass at once. Each
+# batch reads and writes all sums, so that it may be larger than those of `get_rdms`.
 _BATCH_SIZES = ((16_000_000, 8), (8_000_000, 16), (2_000_000, 32), (0, 64))
 _OWN_COLUMNS = (
     *("model", "layer", "layer_label", "layer_num", "n_images", "n_units"),
@@ -104,7 +105,8 @@ def compute_etas(
         False discovery rate at which units count as significant.
     batch_size : int, optional
         Images a forward pass; short batches are padded to it. Default: up to 64, or 32, 16 or 8
-        for networks with more than 2, 8 or 16 million units, so that batches are equally long.
+        for networks with more than 2, 8 or 16 million units, so that batches are equally long;
+        but all of up to 128 images, where the network puts out up to 128 million units for them.
     device : str or torch.device, optional
         Where the network runs; default where it is. The sums are made on the host.
     num_threads : int, optional
@@ -220,6 +222,8 @@ def compute_etas(
         _log.warning("model '%s': these layers have no rows: %s", name, ", ".join(left_out))
     if batch_size is None:
         most = next(size for least, size in _BATCH_SIZES if n_units >= least)
+        if pass_at_once(len(images), n_units):
+            most = max(most, len(images))
         batch_size = -(-len(images) // -(-len(images) // most))
 
     distinct = {target.label[0]: target for target in targets if not target.same_as}

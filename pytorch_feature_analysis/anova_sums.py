@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,23 +20,28 @@ _CHUNK_ELEMENTS = 2**18
 _MANY_NUMBERS = 2**18
 
 
-class _Sums:
-    """What is kept of a layer's units."""
+class _Layer:
+    """What is kept of a layer's units: sums until the last image, then sums of squares."""
 
-    def __init__(self, first: np.ndarray, n_sums: int) -> None:
+    def __init__(self, first: np.ndarray, names: Iterable[str]) -> None:
         self.first = first.astype(np.float64)
-        self.weighted = np.zeros((n_sums, len(first)))
-        self.squares = np.zeros(len(first))
+        self.n_seen = 0
+        self.weighted = self.squares = np.empty(0)
+        self.found = {f"ss_{name}": np.empty(len(first)) for name in names}
 
 
 class Accumulator:
-    """Takes the outputs of a pass, and adds them to the sums of their layers."""
+    """Takes the outputs of a pass, and adds them to the sums of their layers.
+
+    The last batch is not added to the sums but taken with them, so that a design in one batch
+    keeps none.
+    """
 
     def __init__(self, design: Design, num_threads: int) -> None:
         self._design = design
         self._num_threads = num_threads
         self._pool = ThreadPoolExecutor(num_threads)
-        self._sums: dict[str, _Sums] = {}
+        self._layers: dict[str, _Layer] = {}
         self._shapes: dict[str, torch.Size] = {}
 
     def __enter__(self) -> Accumulator:  # its threads end with the block
@@ -48,30 +52,50 @@ class Accumulator:
 
     def __call__(self, target: Target, batch: Batch, output: torch.Tensor) -> None:
         """Take one layer's output of one batch."""
-        layer = target.label[0]
-        if self._shapes.setdefault(layer, output.shape[1:]) != output.shape[1:]:
+        name = target.label[0]
+        if self._shapes.setdefault(name, output.shape[1:]) != output.shape[1:]:
             raise ValueError(
                 "the images have different sizes after the model's preprocessing, so that layer"
-                f" '{layer}' has no one shape; use a transform that evens them."
+                f" '{name}' has no one shape; use a transform that evens them."
             )
+        design = self._design
         values = as_float(output).reshape(len(output), -1).cpu().numpy()
-        weights = np.ascontiguousarray(self._design.weights[:, batch.positions])
-        if layer not in self._sums:
-            self._sums[layer] = _Sums(values[0], len(weights))
-        sums = self._sums[layer]
-        self._by_units(lambda units: _add(sums, weights, values, units), values.shape)
+        weights = np.ascontiguousarray(design.weights[:, batch.positions])
+        if name not in self._layers:
+            self._layers[name] = _Layer(values[0], ["total", *design.dfs])
+        layer = self._layers[name]
+        is_first = layer.n_seen == 0
+        layer.n_seen += len(values)
+        is_last = layer.n_seen == design.n_images
+        if is_first and not is_last:
+            layer.weighted = np.zeros((len(weights), values.shape[1]))
+            layer.squares = np.zeros(values.shape[1])
+
+        def work(chunks: Iterable[slice]) -> None:
+            # What is not a number is seen in the sums.
+            with np.errstate(invalid="ignore", over="ignore"):
+                for units in chunks:
+                    deviations = values[:, units].astype(np.float64)
+                    deviations -= layer.first[units]
+                    weighted = weights @ deviations
+                    squares = np.einsum("ij,ij->j", deviations, deviations)
+                    if not is_first:
+                        weighted += layer.weighted[:, units]
+                        squares += layer.squares[units]
+                    if is_last:
+                        _sum_squares(weighted, squares, design, layer.found, units)
+                    else:
+                        layer.weighted[:, units], layer.squares[units] = weighted, squares
+
+        self._by_units(work, values.shape)
+        if is_last:
+            layer.weighted = layer.squares = np.empty(0)
 
     def finish(self, layer: str) -> dict[str, np.ndarray]:
-        """Return the sums of squares of a layer (flat), and give up its sums."""
-        sums = self._sums.pop(layer)
-        names = ["total", *self._design.dfs]
-        found = {f"ss_{name}": np.empty(len(sums.squares)) for name in names}
-        self._by_units(
-            lambda units: _sum_squares(sums, self._design, found, units), sums.weighted.shape
-        )
-        return found
+        """Return the sums of squares of a layer (flat)."""
+        return self._layers.pop(layer).found
 
-    def _by_units(self, work: Any, shape: tuple[int, ...]) -> None:
+    def _by_units(self, work: Callable[[Iterable[slice]], None], shape: tuple[int, ...]) -> None:
         """Share a layer's units out among threads, each of which goes on chunk by chunk."""
         n_rows, n_units = shape
         length = max(256, _CHUNK_ELEMENTS // (n_rows + len(self._design.weights)))
@@ -86,38 +110,26 @@ class Accumulator:
             list(self._pool.map(work, parts))
 
 
-def _add(sums: _Sums, weights: np.ndarray, values: np.ndarray, chunks: Iterable[slice]) -> None:
-    """Add a batch (n_images, n_units) to the sums of some units."""
-    # What is not a number is seen in the sums.
-    with np.errstate(invalid="ignore", over="ignore"):
-        for units in chunks:
-            deviations = values[:, units].astype(np.float64)
-            deviations -= sums.first[units]
-            sums.weighted[:, units] += weights @ deviations
-            deviations *= deviations
-            sums.squares[units] += deviations.sum(axis=0)
-
-
 def _sum_squares(
-    sums: _Sums, design: Design, found: dict[str, np.ndarray], chunks: Iterable[slice]
+    weighted: np.ndarray,
+    squares: np.ndarray,
+    design: Design,
+    found: dict[str, np.ndarray],
+    units: slice,
 ) -> None:
     """Fill in the sums of squares of some units."""
     # Rounding of a sum of so many squares.
-    rounding = 4 * np.sqrt(design.n_images) * np.finfo(float).eps
-    with np.errstate(invalid="ignore", over="ignore"):
-        for units in chunks:
-            weighted, squares = sums.weighted[:, units], sums.squares[units]
-            floor = rounding * squares
+    floor = 4 * np.sqrt(design.n_images) * np.finfo(float).eps * squares
 
-            def above(values: np.ndarray, floor: np.ndarray = floor) -> np.ndarray:
-                # Written so that NaN stays.
-                return np.where(values <= floor, 0.0, values)
+    def above(values: np.ndarray) -> np.ndarray:
+        # Written so that NaN stays.
+        return np.where(values <= floor, 0.0, values)
 
-            found["ss_total"][units] = above(squares - _projected(weighted, design.mean))
-            residual = squares - _projected(weighted, design.model)
-            found[f"ss_{design.residual}"][units] = above(residual)
-            for name, basis in design.bases.items():
-                found[f"ss_{name}"][units] = above(_projected(weighted, basis))
+    found["ss_total"][units] = above(squares - _projected(weighted, design.mean))
+    residual = squares - _projected(weighted, design.model)
+    found[f"ss_{design.residual}"][units] = above(residual)
+    for name, basis in design.bases.items():
+        found[f"ss_{name}"][units] = above(_projected(weighted, basis))
 
 
 def _projected(weighted: np.ndarray, basis: slice | np.ndarray) -> np.ndarray:

@@ -17,6 +17,8 @@ from torch import nn
 from pytorch_feature_analysis.images import load_image
 
 _PREFETCH_THREADS = 2
+# Images and activations of one batch that are little for any machine.
+_AT_ONCE_IMAGES, _AT_ONCE_UNITS = 128, 128_000_000
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,11 @@ class KeptInputs:
     def close(self) -> None:
         """Give back the room on the disk."""
         self._file.close()
+
+
+def pass_at_once(n_images: int, n_units: int) -> bool:
+    """Tell whether images may all be in one batch, for a network that puts out so many units."""
+    return n_images <= _AT_ONCE_IMAGES and n_images * n_units <= _AT_ONCE_UNITS
 
 
 def read_batches(

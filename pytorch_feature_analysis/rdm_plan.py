@@ -20,6 +20,7 @@ from torch import nn
 from pytorch_feature_analysis._checks import check_name, child_generator
 from pytorch_feature_analysis.accumulation import Cell, KernelSet, SetPlan
 from pytorch_feature_analysis.activations import choose_targets, time_batch
+from pytorch_feature_analysis.batches import pass_at_once
 from pytorch_feature_analysis.dissimilarity import Metric
 from pytorch_feature_analysis.fingerprints import fingerprint, weights_hash
 from pytorch_feature_analysis.image_sets import ImageSet
@@ -40,9 +41,9 @@ _RUN_IMAGES = 256
 # Large networks are fastest in small batches, whose outputs stay in the processor's cache: from
 # so many units on, so many images a pass.
 _BATCH_SIZES = ((16_000_000, 4), (8_000_000, 8), (0, 16))
-# A set of up to so many images, and units put out for them, passes at once, in a batch of its own
-# size (in steps): none of its patterns has to wait for the others.
-_AT_ONCE_IMAGES, _AT_ONCE_UNITS, _AT_ONCE_STEP = 128, 128_000_000, 4
+# A small set passes a small network at once, in a batch of its own size in steps of so many: none
+# of its patterns has to wait for the others.
+_STEP = 4
 # What `batch_size='auto'` tries.
 _MEASURED_BATCH_SIZES = (4, 16, 64)
 
@@ -122,14 +123,9 @@ class ModelPlan:
 
     def batch_size_for(self, n_images: int) -> int:
         """Images a pass for a set of so many, whatever other sets there are."""
-        at_once = -(-n_images // _AT_ONCE_STEP) * _AT_ONCE_STEP
-        if (
-            self.asked_batch_size is None
-            and self.batch_size < at_once <= _AT_ONCE_IMAGES
-            and at_once * self.n_units <= _AT_ONCE_UNITS
-        ):
-            return at_once
-        return self.batch_size
+        at_once = -(-n_images // _STEP) * _STEP
+        is_small = self.asked_batch_size is None and pass_at_once(at_once, self.n_units)
+        return max(self.batch_size, at_once) if is_small else self.batch_size
 
     def _choose_batch_size(self, example: torch.Tensor, device: Any) -> int:
         if isinstance(self.asked_batch_size, int):
