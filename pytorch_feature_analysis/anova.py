@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ from pytorch_feature_analysis.planning import (
     in_words,
     share_out,
 )
-from pytorch_feature_analysis.rdm_jobs import counted, using_threads
+from pytorch_feature_analysis.rdm_jobs import counted, in_batches_that_fit, using_threads
 from pytorch_feature_analysis.stream import Target, stream_outputs
 
 _log = logging.getLogger(__name__)
@@ -233,14 +234,19 @@ def compute_etas(
     sums: dict[str, dict[str, np.ndarray]] = {}
     total = len(images) * len(passes)
     bar = tqdm(total=total, desc="images", unit="image", disable=not progress)
+
+    def run(layers: Sequence[str], size: int) -> dict[str, dict[str, np.ndarray]]:
+        batches = read_batches(images, transform, size, names=names, inputs=inputs)
+        batches = counted(batches, bar.update)
+        chosen = [distinct[layer] for layer in layers]
+        with Accumulator(design, num_threads) as accumulator:
+            stream_outputs(model, batches, chosen, accumulator, device=where)
+        return accumulator.sums_of_squares
+
     with bar, using_threads(num_threads):
         for one in passes:
-            batches = read_batches(images, transform, batch_size, names=names, inputs=inputs)
-            chosen = [distinct[layer] for layer in one.layers]
-            with Accumulator(design, num_threads) as accumulator:
-                batches = counted(batches, bar.update)
-                stream_outputs(model, batches, chosen, accumulator, device=where)
-                sums.update((layer, accumulator.finish(layer)) for layer in one.layers)
+            found, batch_size = in_batches_that_fit(partial(run, one.layers), batch_size, name)
+            sums |= found
     if inputs is not None:
         inputs.close()
 
@@ -251,13 +257,13 @@ def compute_etas(
         owner = target.same_as or target.label[0]
         if owner not in done:
             done[owner] = summary(sums.pop(owner), design, target.layout, alpha, maps=maps)
-            layer_row, found = done[owner]
+            layer_row, of_units = done[owner]
         else:
-            layer_row, found = done[owner]
+            layer_row, of_units = done[owner]
             # So that no two layers share an array.
-            found = {key: values.copy() for key, values in found.items()}
+            of_units = {key: values.copy() for key, values in of_units.items()}
         ss_dict[target.label] = {
-            key: values.reshape(target.layout.shape) for key, values in found.items()
+            key: values.reshape(target.layout.shape) for key, values in of_units.items()
         }
         identity = {
             "model": name,

@@ -91,9 +91,10 @@ class Accumulator:
         if is_last:
             layer.weighted = layer.squares = np.empty(0)
 
-    def finish(self, layer: str) -> dict[str, np.ndarray]:
-        """Return the sums of squares of a layer (flat)."""
-        return self._layers.pop(layer).found
+    @property
+    def sums_of_squares(self) -> dict[str, dict[str, np.ndarray]]:
+        """Those of each layer that has had its last image, flat."""
+        return {name: layer.found for name, layer in self._layers.items()}
 
     def _by_units(self, work: Callable[[Iterable[slice]], None], shape: tuple[int, ...]) -> None:
         """Share a layer's units out among threads, each of which goes on chunk by chunk."""

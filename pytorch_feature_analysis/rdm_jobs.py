@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -39,6 +40,8 @@ from pytorch_feature_analysis.stream import (
 )
 
 _log = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
 
 # Metrics whose plain definition scipy has under a name of its own, for `debug_check`.
 _SCIPY_NAMES = {
@@ -157,25 +160,9 @@ class JobRunner:
     def __call__(self, job: Job) -> JobResult:
         """Pass the images and return the RDMs."""
         start = time.perf_counter()
-        batch_size = job.batch_size
-        while True:
-            try:
-                accumulator = self._run(job, batch_size)
-                break
-            except (MemoryError, RuntimeError) as error:
-                if batch_size == 1 or not is_out_of_memory(error):
-                    raise
-            # Outside the handler, whose traceback holds what the pass has allocated.
-            batch_size //= 2
-            _log.warning(
-                "model '%s': out of memory; going on with batches of %d images. Their numbers"
-                " agree with those of batches of %d to about 1e-4; `batch_size`=%d asks for them"
-                " from the start.",
-                job.model_name,
-                batch_size,
-                job.batch_size,
-                batch_size,
-            )
+        accumulator, batch_size = in_batches_that_fit(
+            partial(self._run, job), job.batch_size, job.model_name
+        )
 
         def in_call(found: dict[Cell, list[Any]]) -> dict[Cell, list[Any]]:
             return {
@@ -266,6 +253,30 @@ def twins(
         if original != cell and original in every and same_channels:
             found[cell] = original
     return found
+
+
+def in_batches_that_fit(
+    run: Callable[[int], _Result], batch_size: int, model_name: str
+) -> tuple[_Result, int]:
+    """Call `run` with a batch size, and with half of it as often as there is no memory for it.
+
+    Returns what came of it, and the last batch size.
+    """
+    asked = batch_size
+    while True:
+        try:
+            return run(batch_size), batch_size
+        except (MemoryError, RuntimeError) as error:
+            if batch_size == 1 or not is_out_of_memory(error):
+                raise
+        # Outside the handler, whose traceback holds what the pass has allocated.
+        batch_size //= 2
+        _log.warning(
+            "model '%s': out of memory; going on with batches of %d images. Their numbers agree"
+            " with those of batches of %d to about 1e-4; `batch_size`=%d asks for them from the"
+            " start.",
+            *(model_name, batch_size, asked, batch_size),
+        )
 
 
 def is_out_of_memory(error: BaseException) -> bool:

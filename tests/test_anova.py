@@ -305,6 +305,34 @@ def test_chunks_and_threads_give_the_same_sums(monkeypatch):
     assert_close(found, expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("batch_size", [1, 4, 7, 12])
+def test_the_batches_in_which_images_come_change_nothing(batch_size):
+    keys = crossed(OBJECTS, COLORS, n=2)
+    table = np.random.default_rng(11).normal(1000, 1, size=(len(keys), 5))
+    types = ("obj", "color", "view")
+    _, found = table_run(keys, table, types, maps=True, batch_size=batch_size)
+    _, expected = table_run(keys, table, types, maps=True)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-9, err_msg=name)
+
+
+def test_out_of_memory_the_batch_is_halved_and_the_log_says_so(caplog):
+    class Small(Maps):
+        def forward(self, x):
+            if len(x) > 4:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+            return super().forward(x)
+
+    df, found = run(image_table(), Small())
+    assert [line.split(";")[1][:36] for line in caplog.messages] == [
+        " going on with batches of 6 images. ",
+        " going on with batches of 3 images. ",
+    ]
+    same_df, expected = run(image_table(), batch_size=3)
+    assert_close(found, expected, rtol=1e-12)
+    assert df.equals(same_df)
+
+
 def test_groups_of_layers_within_the_memory_give_the_same_numbers():
     images = image_table()
     df, expected = run(images, batch_size=5)
