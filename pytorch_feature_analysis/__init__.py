@@ -21,6 +21,8 @@ Choice of stimuli
 Units, and what RDMs are about
     `compute_etas` (also `compute_etas_for_model_and_imageset_fast`), `selectivity`,
     `compute_tolerances`, `category_index`
+What can be told from patterns
+    `run_2way_svm_analysis`, `get_decoding_rdms`
 Frames and tables
     `df_filter` (also `df_subset`), `df_filtsort`, `df_agg`, `df_pivot`, `df_inds2cols`,
     `create_or_append_csv`, `combine_csvs`
@@ -46,6 +48,8 @@ from pytorch_feature_analysis.anova import (
 )
 from pytorch_feature_analysis.csv_files import combine_csvs, create_or_append_csv
 from pytorch_feature_analysis.dataframes import df_filter, df_filtsort, df_inds2cols, df_subset
+from pytorch_feature_analysis.decoding import run_2way_svm_analysis
+from pytorch_feature_analysis.decoding_rdms import get_decoding_rdms
 from pytorch_feature_analysis.dissimilarity import compute_rdm, corr_dissim, dissim_defs
 from pytorch_feature_analysis.image_folder import read_image_folder
 from pytorch_feature_analysis.image_sets import package_image_sets
@@ -107,6 +111,7 @@ __all__ = [
     "fetch_layers",
     "filedelete",
     "get_array_ranks",
+    "get_decoding_rdms",
     "get_dissims_that_match",
     "get_extreme_dissims_total",
     "get_meta_rdms",
@@ -133,6 +138,7 @@ __all__ = [
     "rdm_mds",
     "read_image_folder",
     "read_rdms",
+    "run_2way_svm_analysis",
     "save_mask",
     "select_stimuli",
     "selection_report",

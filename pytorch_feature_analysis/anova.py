@@ -34,8 +34,10 @@ from pytorch_feature_analysis.batches import (
 )
 from pytorch_feature_analysis.image_sets import ImageSet, check_image_sets
 from pytorch_feature_analysis.images import check_images
+from pytorch_feature_analysis.model_arguments import check_which_layers
 from pytorch_feature_analysis.models import check_device, prepare_models
 from pytorch_feature_analysis.planning import (
+    PIXEL_SHARE,
     LayerLoad,
     NoRoomError,
     Pass,
@@ -48,8 +50,6 @@ from pytorch_feature_analysis.stream import Target, stream_outputs
 
 _log = logging.getLogger(__name__)
 
-# Decoded images may take one part in so many of the budget.
-_PIXEL_SHARE = 8
 # From so many units of the network on, so many images a batch, where not all pass at once. Each
 # batch reads and writes all sums, so that it may be larger than those of `get_rdms`.
 _BATCH_SIZES = ((16_000_000, 8), (8_000_000, 16), (2_000_000, 32), (0, 64))
@@ -208,10 +208,10 @@ def compute_etas(
     num_threads = check_count(num_threads, argument="num_threads")
     budget = check_memory_budget(memory_budget)
     name, model = _check_model(model_desc)
-    request = _check_which_layers(which_layers, name)
+    request = _request_of(name, which_layers)
 
     sources = list(checked.images.values())
-    loaded = check_images(sources, argument="image_set", keep_bytes=budget // _PIXEL_SHARE)
+    loaded = check_images(sources, argument="image_set", keep_bytes=budget // PIXEL_SHARE)
     names = [describe_image(source) for source in sources]
     images = [found.image or source for found, source in zip(loaded, sources, strict=True)]
     transform = preprocessing_of(model, name)
@@ -373,15 +373,11 @@ def _check_model(model_desc: Any) -> tuple[str, nn.Module]:
     return name, base
 
 
-def _check_which_layers(which_layers: Any, name: str) -> list[Any] | None:
-    if which_layers is None:
-        return None
+def _request_of(name: str, which_layers: Any) -> list[Any] | None:
+    """Layers asked for of one model, where `which_layers` may be about others too."""
     if isinstance(which_layers, Mapping):
         check_name(
             name, which_layers, argument="model_desc", what="model", owner=" of `which_layers`"
         )
-        which_layers = which_layers[name]
-    layers = check_sequence(which_layers, argument="which_layers", of="layers")
-    if not layers:
-        raise ValueError("`which_layers` names no layer; None takes all of them.")
-    return layers
+        which_layers = {name: which_layers[name]}
+    return check_which_layers(which_layers, [name])[name]

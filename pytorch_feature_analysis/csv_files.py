@@ -87,12 +87,12 @@ def create_or_append_csv(
     check_columns(df, key_names, argument="df")
 
     file = check_writable(path, argument="path")
-    new = _read_text(io.StringIO(df.to_csv()))
+    new = read_text(io.StringIO(df.to_csv()))
     _check_distinct_rows(new, key_names)
     if not file.exists() or file.stat().st_size == 0:
         _write_text(new, file)
         return
-    old = _read_text(file, rows=None if key_names else 1)
+    old = read_text(file, rows=None if key_names else 1)
     new = _align(new, old.iloc[0].tolist(), df, file)
     if key_names:
         _write_text(_upsert(old, new, key_names), file)
@@ -175,14 +175,16 @@ def combine_csvs(
     return pd.concat(frames, ignore_index=True)
 
 
-def _read_text(source: Path | io.StringIO, rows: int | None = None) -> pd.DataFrame:
+def read_text(
+    source: Path | io.StringIO, rows: int | None = None, *, argument: str = "path"
+) -> pd.DataFrame:
     """Read all fields of a CSV file as the text they are, the header as the first row."""
     try:
         return pd.read_csv(source, header=None, dtype=str, na_filter=False, nrows=rows)
     except ValueError as error:  # pandas' parser errors and wrong encodings are all of this kind
         raise ValueError(
-            f"'{source}' cannot be read as a CSV file ({error}). Choose another `path`, or mend"
-            " the file."
+            f"'{source}' cannot be read as a CSV file ({error}). Choose another"
+            f" `{argument}`, or mend the file."
         ) from error
 
 

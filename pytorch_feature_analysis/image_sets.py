@@ -74,7 +74,7 @@ def package_image_sets(
             " the entries of an image set apart or labels the set."
         )
     sets: dict[EntryKey, dict[EntryKey, ImagePath]] = {}
-    for row in _image_rows(image_list, {"entry_vars": entry_names, "grouping_vars": group_names}):
+    for row in image_rows(image_list, {"entry_vars": entry_names, "grouping_vars": group_names}):
         path = row["path"]
         entry = tuple(row[name] for name in entry_names)
         group = tuple(row[name] for name in group_names)
@@ -94,6 +94,44 @@ def package_image_sets(
         (dict(zip(group_names, group, strict=True)), images, tuple(entry_names), [])
         for group, images in sets.items()
     ]
+
+
+def image_rows(
+    image_list: Any, names_by_argument: Mapping[str, Sequence[str]]
+) -> Iterator[dict[str, Any]]:
+    """Yield the path and the named variables of every image, as plain values."""
+    if isinstance(image_list, pd.DataFrame):
+        check_columns(
+            image_list,
+            ["path", *(name for names in names_by_argument.values() for name in names)],
+            argument="image_list",
+        )
+        image_list = image_list.to_dict("records")
+    elif isinstance(image_list, (str, Mapping)) or not isinstance(image_list, Iterable):
+        raise TypeError(
+            "`image_list` must be an image table (a DataFrame) or a list of dicts with 'path',"
+            f" not {type(image_list).__name__}."
+        )
+    for position, image in enumerate(image_list):
+        if not isinstance(image, Mapping):
+            raise TypeError(f"`image_list[{position}]` must be a dict with 'path', not {image!r}.")
+        path = image.get("path")
+        if not isinstance(path, (str, os.PathLike, Image.Image)) or path == "":
+            raise ValueError(
+                f"`image_list[{position}]` must have a 'path' that is a path or a PIL image, not"
+                f" {path!r}."
+            )
+        row: dict[str, Any] = {"path": path}
+        for argument, names in names_by_argument.items():
+            for name in names:
+                if name not in image:
+                    raise ValueError(
+                        f"`{argument}` names {name!r}, which the image {_show(path)}"
+                        f" (`image_list[{position}]`) lacks. It has: {', '.join(map(str, image))}."
+                    )
+                where = f"`image_list[{position}]` ({_show(path)}): {name!r}"
+                row[name] = _plain(image[name], where=where)
+        yield row
 
 
 class Combination(NamedTuple):
@@ -335,44 +373,6 @@ def _check_variables(names: Any, *, argument: str) -> list[str]:
     if len(set(listed)) != len(listed):
         raise ValueError(f"`{argument}` names a variable twice: {', '.join(listed)}.")
     return listed
-
-
-def _image_rows(
-    image_list: Any, names_by_argument: Mapping[str, Sequence[str]]
-) -> Iterator[dict[str, Any]]:
-    """Yield the path and the named variables of every image, as plain values."""
-    if isinstance(image_list, pd.DataFrame):
-        check_columns(
-            image_list,
-            ["path", *(name for names in names_by_argument.values() for name in names)],
-            argument="image_list",
-        )
-        image_list = image_list.to_dict("records")
-    elif isinstance(image_list, (str, Mapping)) or not isinstance(image_list, Iterable):
-        raise TypeError(
-            "`image_list` must be an image table (a DataFrame) or a list of dicts with 'path',"
-            f" not {type(image_list).__name__}."
-        )
-    for position, image in enumerate(image_list):
-        if not isinstance(image, Mapping):
-            raise TypeError(f"`image_list[{position}]` must be a dict with 'path', not {image!r}.")
-        path = image.get("path")
-        if not isinstance(path, (str, os.PathLike, Image.Image)) or path == "":
-            raise ValueError(
-                f"`image_list[{position}]` must have a 'path' that is a path or a PIL image, not"
-                f" {path!r}."
-            )
-        row: dict[str, Any] = {"path": path}
-        for argument, names in names_by_argument.items():
-            for name in names:
-                if name not in image:
-                    raise ValueError(
-                        f"`{argument}` names {name!r}, which the image {_show(path)}"
-                        f" (`image_list[{position}]`) lacks. It has: {', '.join(map(str, image))}."
-                    )
-                where = f"`image_list[{position}]` ({_show(path)}): {name!r}"
-                row[name] = _plain(image[name], where=where)
-        yield row
 
 
 def _plain(value: Any, *, where: str) -> Any:

@@ -34,6 +34,8 @@ _SHARE_OF_MEMORY = 4
 _SMALLEST_SHARE = 4
 """The stack itself may take all of the budget but one part in so many."""
 _SHARE_OF_DISK = 2
+PIXEL_SHARE = 8
+"""Decoded images may take one part in so many of the budget."""
 _PROBE_BYTES = 2**26
 # A disk keeps up about half of the pace that it begins with.
 _KEPT_PACE = 0.5

@@ -22,8 +22,9 @@ from pytorch_feature_analysis._parallel import check_num_cores, count_workers
 from pytorch_feature_analysis.accumulation import ACTIVATION_TYPES, KernelSet, SetPlan
 from pytorch_feature_analysis.dissimilarity import Metric, check_metrics
 from pytorch_feature_analysis.image_sets import ImageSet, check_image_sets
+from pytorch_feature_analysis.model_arguments import check_models, check_which_layers
 from pytorch_feature_analysis.models import check_device
-from pytorch_feature_analysis.planning import Pass, check_memory_budget
+from pytorch_feature_analysis.planning import PIXEL_SHARE, Pass, check_memory_budget
 from pytorch_feature_analysis.rdm_jobs import ImagePool
 from pytorch_feature_analysis.rdm_plan import (
     ModelPlan,
@@ -39,8 +40,8 @@ from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS, RDM_COLUMN
 
 _log = logging.getLogger(__name__)
 
-# Decoded images may take one part in so many of the budget.
-_PIXEL_SHARE = 8
+RESERVED_LABELS = (*RDM_COLUMNS, *PROVENANCE_COLUMNS, "projection")
+"""Names that no label of an image set may bear."""
 # A run with fewer numbers to put out than this is not worth a second pass for a second worker.
 _LARGE_RUN = 10**8
 
@@ -81,13 +82,11 @@ class Call:
         is_kept: bool,
     ) -> Call:
         """Check the arguments; nothing is read or computed."""
-        sets = check_image_sets(
-            image_sets, reserved=[*RDM_COLUMNS, *PROVENANCE_COLUMNS, "projection"]
-        )
-        models = _check_models(models_dict)
+        sets = check_image_sets(image_sets, reserved=RESERVED_LABELS)
+        models = check_models(models_dict)
         metrics = check_metrics(dissim_metrics)
         types = _check_types(activation_types)
-        requests = _check_which_layers(which_layers, models)
+        requests = check_which_layers(which_layers, models)
         kernels = check_kernel_sets(kernel_sets, models)
         if projection is not None:
             projection = check_count(projection, argument="projection", minimum=2)
@@ -128,7 +127,7 @@ class Call:
     @property
     def keep_pixels(self) -> int:
         """Bytes that decoded images may take."""
-        return self.settings.memory_budget // _PIXEL_SHARE
+        return self.settings.memory_budget // PIXEL_SHARE
 
 
 @dataclass
@@ -203,21 +202,6 @@ class LaidOut:
         return planner, shared_out
 
 
-def _check_models(models_dict: Any) -> dict[str, nn.Module]:
-    if not isinstance(models_dict, Mapping) or not models_dict:
-        raise TypeError(
-            "`models_dict` must be a dict from names to models, as prepare_models returns it, not"
-            f" {models_dict!r}."
-        )
-    for name, model in models_dict.items():
-        if not isinstance(model, nn.Module):
-            raise TypeError(
-                f"`models_dict`: model {name!r} must be a torch.nn.Module, not {model!r};"
-                " prepare_models makes one of it."
-            )
-    return dict(models_dict)
-
-
 def _check_types(activation_types: Any) -> list[str]:
     types = check_sequence(activation_types, argument="activation_types", of="activation types")
     for kind in types:
@@ -242,29 +226,6 @@ def _check_projectable(
         raise ValueError("`projection` cannot be combined with combinations in `image_sets`.")
     if any(one.channels is not None for of_model in kernels.values() for one in of_model):
         raise ValueError("`projection` cannot be combined with `kernel_sets`.")
-
-
-def _check_which_layers(
-    which_layers: Any, models: Mapping[str, nn.Module]
-) -> dict[str, list[Any] | None]:
-    """Per model the layers asked for, None for all."""
-    if which_layers is None:
-        return dict.fromkeys(models)
-    if isinstance(which_layers, Mapping):
-        for name in which_layers:
-            check_name(name, models, argument="which_layers", what="model")
-        of_model = dict(which_layers)
-    else:
-        of_model = dict.fromkeys(models, which_layers)
-    requests: dict[str, list[Any] | None] = dict.fromkeys(models)
-    for name, layers in of_model.items():
-        requests[name] = check_sequence(layers, argument="which_layers", of="layers")
-        if not layers:
-            raise ValueError(
-                f"`which_layers` names no layer for model '{name}'; leave the model out of it for"
-                " all layers."
-            )
-    return requests
 
 
 def _check_batch_size(batch_size: Any) -> int | str | None:

@@ -17,6 +17,7 @@ from scipy.spatial.distance import pdist, squareform
 from torch import nn
 
 from pytorch_feature_analysis._decoding import describe_image
+from pytorch_feature_analysis._parallel import iter_finished
 from pytorch_feature_analysis._threads import blas_threads
 from pytorch_feature_analysis.accumulation import (
     Cell,
@@ -236,6 +237,39 @@ class JobRunner:
         inputs = KeptInputs() if job.keep_inputs else None
         self._own.inputs = (job.images_key, inputs)
         return inputs
+
+
+class _Bar:
+    """Counts the images that have passed, here or in workers."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+        self._of_jobs = 0
+
+    def tick(self, n_images: int) -> None:
+        """Count images that have passed in this process."""
+        self._bar.update(n_images)
+
+    def job_is_done(self, n_images: int) -> None:
+        """Count those of a job that has ended, wherever that was."""
+        self._of_jobs += n_images
+        self._bar.update(max(0, self._of_jobs - self._bar.n))
+
+
+def finished_jobs(
+    jobs: Sequence[Job], *, num_cores: int | None, progress: bool
+) -> Iterator[tuple[Job, JobResult]]:
+    """Do all jobs and yield each with its result as it ends; a bar counts their images."""
+    # Deferred: only a call needs it.
+    from tqdm.auto import tqdm
+
+    total = sum(len(job.images) for job in jobs)
+    hidden = not (progress and jobs)
+    with tqdm(total=total, desc="images", unit="image", disable=hidden) as shown:
+        bar = _Bar(shown)
+        for place, result in iter_finished(JobRunner(bar.tick), jobs, num_cores=num_cores):
+            bar.job_is_done(len(jobs[place].images))
+            yield jobs[place], result
 
 
 def twins(

@@ -14,11 +14,10 @@ import pandas as pd
 from torch import nn
 
 from pytorch_feature_analysis._checks import RandomState
-from pytorch_feature_analysis._parallel import iter_finished
 from pytorch_feature_analysis.accumulation import Cell
 from pytorch_feature_analysis.rdm_call import Call, LaidOut
 from pytorch_feature_analysis.rdm_forecast import forecast
-from pytorch_feature_analysis.rdm_jobs import Job, JobRunner
+from pytorch_feature_analysis.rdm_jobs import finished_jobs
 from pytorch_feature_analysis.rdm_plan import Row
 from pytorch_feature_analysis.rdm_rows import (
     as_frame,
@@ -247,13 +246,9 @@ def get_rdms(
     made: dict[str, dict[str, Any]] = {}
     undefined: list[str] = []
     rows_of = _rows_by_cell(missing)
-    with _naming_what_is_kept(path), _progress_bar(jobs, shown=progress) as bar:
-        runner = JobRunner(bar.tick)
-        for place, result in iter_finished(runner, jobs, num_cores=call.num_cores):
-            job = jobs[place]
-            n_layers, n_images = len(job.targets), len(job.images)
-            done = (job.model_name, result.seconds, n_layers, n_images)
-            bar.job_is_done(n_images)
+    with _naming_what_is_kept(path):
+        for job, result in finished_jobs(jobs, num_cores=call.num_cores, progress=progress):
+            done = (job.model_name, result.seconds, len(job.targets), len(job.images))
             _log.log(level, "model '%s' took %.1f s for %d layers of %d images", *done)
             undefined += undefined_in_words(job, result)
             rows = [row for cell in job.wanted for row in rows_of[job.model_name, cell]]
@@ -373,33 +368,6 @@ def _naming_what_is_kept(path: Path | None) -> Iterator[None]:
                 " of get_rdms goes on behind them."
             )
         raise
-
-
-class _Bar:
-    """Counts the images that have passed, here or in workers."""
-
-    def __init__(self, bar: Any) -> None:
-        self._bar = bar
-        self._of_jobs = 0
-
-    def tick(self, n_images: int) -> None:
-        """Count images that have passed in this process."""
-        self._bar.update(n_images)
-
-    def job_is_done(self, n_images: int) -> None:
-        """Count those of a job that has ended, wherever that was."""
-        self._of_jobs += n_images
-        self._bar.update(max(0, self._of_jobs - self._bar.n))
-
-
-@contextmanager
-def _progress_bar(jobs: Sequence[Job], *, shown: bool) -> Iterator[_Bar]:
-    # Deferred: only a call needs it.
-    from tqdm.auto import tqdm
-
-    total = sum(len(job.images) for job in jobs)
-    with tqdm(total=total, desc="images", unit="image", disable=not (shown and jobs)) as bar:
-        yield _Bar(bar)
 
 
 def _warn_of_undefined(places: list[str]) -> None:
