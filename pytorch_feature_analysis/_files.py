@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,6 +38,21 @@ def check_path(path: Any, *, argument: str) -> Path:
     if not os.fspath(path):
         raise ValueError(f"`{argument}` must be a file's path, not an empty string.")
     return Path(path)
+
+
+def save_or_rescue(write: Callable[[Path], Any], path: str | os.PathLike[str]) -> None:
+    """Write what took long to compute; where that fails, write it into a temporary folder.
+
+    The error then says where it lies.
+    """
+    try:
+        write(Path(path))
+    except Exception as error:
+        rescued = Path(tempfile.mkdtemp(prefix="pfa-")) / Path(path).name
+        with contextlib.suppress(Exception):
+            write(rescued)
+            error.add_note(f"What was computed is in '{rescued}'.")
+        raise
 
 
 def check_writable(path: Any, *, argument: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -15,6 +16,7 @@ from pytorch_feature_analysis._checks import (
     check_name,
     check_random_state,
 )
+from pytorch_feature_analysis._files import save_or_rescue
 from pytorch_feature_analysis.decoding_folds import Comparison
 from pytorch_feature_analysis.decoding_plan import (
     Pair,
@@ -251,7 +253,7 @@ def run_2way_svm_analysis(
     columns += ["acc", "p"] if num_perms else ["acc"]
     df = pd.DataFrame(rows, columns=columns)
     if file is not None:
-        save_table(df, file)
+        save_or_rescue(partial(save_table, df), file)
     return df
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
 from torch import nn
 
 from pytorch_feature_analysis._checks import RandomState, check_count, check_random_state
+from pytorch_feature_analysis._files import save_or_rescue
 from pytorch_feature_analysis.decoding_plan import (
     make_groups,
     pairs_of,
@@ -182,5 +184,5 @@ def get_decoding_rdms(
         )
     rdm_df = pd.DataFrame(rows, columns=[*RDM_COLUMNS, *call.sets[0].labels])
     if path is not None:
-        write_rdms(rdm_df, path)
+        save_or_rescue(partial(write_rdms, rdm_df), path)
     return rdm_df

@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from pytorch_feature_analysis._checks import (
     check_count,
     check_random_state,
 )
+from pytorch_feature_analysis._files import save_or_rescue
 from pytorch_feature_analysis._parallel import NumCores, check_num_cores, parallel_map
 from pytorch_feature_analysis.dissimilarity import Metric, check_metrics
 from pytorch_feature_analysis.entry_subsets import (
@@ -258,7 +260,7 @@ def get_meta_rdms(
 
     meta_df = assemble(stack, cells, plans, metrics, entries, grouping, kept, df_name)
     if out_fname is not None:
-        write_rdms(meta_df, out_fname)
+        save_or_rescue(partial(write_rdms, meta_df), out_fname)
     _warn_of_undefined(meta_df)
     return meta_df
 

@@ -198,6 +198,18 @@ def test_a_file_that_another_one_keeps_is_not_touched(tmp_path, monkeypatch):
     assert len(pd.read_csv(file)) == 3
 
 
+def test_a_table_that_cannot_be_saved_is_not_lost(tmp_path, monkeypatch):
+    file = tmp_path / "svm.csv"
+    monkeypatch.setattr(decoding_table, "_LOCK_TIMEOUT", 0.1)
+    with decoding_table.file_lock(file, timeout=1), pytest.raises(TimeoutError) as caught:
+        analyse(noise_images(), save_path=file)
+    (note,) = caught.value.__notes__
+    kept = pd.read_csv(note.removeprefix("What was computed is in '").removesuffix("'."))
+    made = analyse(noise_images())
+    assert kept["acc"].tolist() == made["acc"].tolist()
+    assert not file.exists()
+
+
 def test_values_that_a_parquet_file_cannot_hold_are_refused_before_the_work(tmp_path):
     images = noise_images()
     for image in images:

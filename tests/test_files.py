@@ -17,6 +17,7 @@ from pytorch_feature_analysis._files import (
     keep_previous,
     leftovers,
     same_content,
+    save_or_rescue,
 )
 
 
@@ -236,3 +237,21 @@ def test_the_folder_of_a_pickle_must_exist(tmp_path):
         pfa.pickle_read(tmp_path / "missing.p")
     with pytest.raises(TypeError, match="`path` must be a file's path"):
         pfa.pickle_read(Path)
+
+
+def test_what_cannot_be_saved_is_kept_elsewhere_and_the_error_says_where(tmp_path):
+    target = tmp_path / "table.csv"
+    target.mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        save_or_rescue(lambda path: path.write_text("a long day's work"), target)
+    (note,) = caught.value.__notes__
+    rescued = Path(note.removeprefix("What was computed is in '").removesuffix("'."))
+    assert rescued.name == "table.csv"
+    assert rescued.read_text() == "a long day's work"
+
+    def write(path):
+        raise OSError("full everywhere")
+
+    with pytest.raises(OSError, match="full everywhere") as caught:
+        save_or_rescue(write, target)
+    assert not hasattr(caught.value, "__notes__")
