@@ -52,7 +52,7 @@ def second(run):
 def test_there_are_tutorials():
     names = [path.stem for path in TUTORIALS]
     assert names[:2] == ["01_from_images_to_meta_rdms", "02_large_runs"]
-    assert "07_choosing_stimuli" in names
+    assert names[2:] == ["07_choosing_stimuli", "08_units_svm_anova"]
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
@@ -213,3 +213,22 @@ def test_the_choices_of_the_seventh_are_what_its_text_says(run):
     assert names["mean"] == pytest.approx(0.35, abs=1e-6)
     assert names["p_value"] > 0.5
     assert names["correlations"]["the 12"] < names["correlations"]["all 300"] - 0.3
+
+
+def test_the_units_of_the_eighth_carry_what_its_text_says(run):
+    _, names = run(_called("08"))
+    assert names["right"] > 0.8
+    etas = names["etas"].set_index(["model", "layer"])
+    digit, place = etas["digit_eta2_mean"], etas["place_eta2_mean"]
+    assert digit["trained", "fc2"] > 0.8 > 10 * place["trained", "fc2"]
+    assert place["untrained", "fc2"] > 0.6 > 5 * digit["untrained", "fc2"]
+    same, new, of_place = (names["accuracies"][curve] for curve in names["looks"])
+    assert same.drop(columns=["fc1", "fc2"]).to_numpy().min() > 0.9
+    assert new.loc["trained", ["fc1", "fc2"]].min() > 0.9
+    others = new.drop(columns=["fc1", "fc2"]).to_numpy().ravel().tolist()
+    assert max([*others, *new.loc["untrained"]]) < 0.65
+    assert of_place.loc["untrained"].min() > 0.95
+    assert names["svm_df"]["dissim_metric"].unique().tolist() == ["svm_accuracy"]
+    of_rdms = names["of_rdms"].groupby(["model", "layer"])["place_tolerance"].mean()
+    assert of_rdms["trained", "fc2"] > 0.8
+    assert of_rdms["untrained"].max() < 0 > of_rdms["trained", "conv3"]
