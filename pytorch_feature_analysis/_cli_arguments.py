@@ -12,12 +12,22 @@ from typing import Any
 import pandas as pd
 
 from pytorch_feature_analysis._checks import check_name
+from pytorch_feature_analysis.image_folder import read_image_folder
 from pytorch_feature_analysis.stack_files import read_rdms
 
 logger = logging.getLogger(__name__)
 
 _MODEL = re.compile(r"(?:(?P<name>[^=:/]+)=)?(?P<architecture>[^:=]+)(?::(?P<weights>.+))?")
 _MOST_VALUES = 12
+
+
+def read_images(folder: str, pattern: str, **variables: Sequence[str]) -> pd.DataFrame:
+    """Read the images of a folder, whose pattern has all these variables, named by argument."""
+    table = read_image_folder(folder, pattern)
+    for argument, names in variables.items():
+        for name in names:
+            check_name(name, table.columns[1:], argument=argument, what="variable of `pattern`")
+    return table
 
 
 def parse_model(text: str) -> tuple[str, str, str]:

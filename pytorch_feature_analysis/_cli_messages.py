@@ -87,6 +87,11 @@ class Step(OneLineErrors):
         )
 
 
+def show_bars(quiet: bool) -> bool:
+    """Tell whether progress bars are for somebody's eyes."""
+    return not quiet and sys.stderr.isatty()
+
+
 def _keep_debug(ctx: click.Context, _parameter: click.Parameter, debug: bool) -> None:
     ctx.meta[_DEBUG] = debug
 

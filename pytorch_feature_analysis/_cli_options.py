@@ -65,3 +65,44 @@ where_option = click.option(
     help="Keep the rows with this value. Repeat it for more columns, or for several values of a"
     " column. Tuples are written as JSON: 'layer_label=[\"conv1\", 1]'.",
 )
+pattern_option = click.option(
+    "--pattern",
+    required=True,
+    help="Where images are within the folder, with the design's variables in braces:"
+    " '{obj}/{obj}_{color}.png'.",
+)
+models_option = click.option(
+    "--model",
+    "models_dict",
+    required=True,
+    multiple=True,
+    metavar="[NAME=]NETWORK[:WEIGHTS]",
+    help="A network of torchvision or cornet_s; WEIGHTS is trained (the default), random, the name"
+    " of published weights, a URL or a file. Repeat it for several networks. They are called"
+    " alexnet for alexnet:trained, alexnet_random for alexnet:random, or NAME.",
+)
+layers_option = list_option(
+    "--layer",
+    "which_layers",
+    metavar="[NAME=]LAYER",
+    help="A layer (see `pfa layers`), of all networks or of the one called NAME.  [default: all]",
+)
+memory_option = click.option(
+    "--memory-budget",
+    metavar="SIZE",
+    help="Room for what waits for further images, as 2GB or 512MB.  [default: a quarter of the"
+    " memory]",
+)
+threads_option = click.option(
+    "--num-threads", type=int, help="Threads of each worker.  [default: all cores]"
+)
+device_option = click.option(
+    "--device", help="Where the networks run, such as cuda.  [default: cpu]"
+)
+transform_option = click.option(
+    "--transform",
+    type=click.Choice(["weights", "whole"]),
+    default="weights",
+    show_default=True,
+    help="Prepare images as the weights ask for, which cuts borders, or cut nothing.",
+)

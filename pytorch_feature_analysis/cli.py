@@ -7,12 +7,10 @@ be shown with the option that the user typed.
 from __future__ import annotations
 
 import contextlib
-import sys
 from typing import Any
 
 import click
 
-from pytorch_feature_analysis._checks import check_name
 from pytorch_feature_analysis._cli_arguments import (
     find_pictures,
     join_by,
@@ -21,20 +19,29 @@ from pytorch_feature_analysis._cli_arguments import (
     parse_layers,
     parse_model,
     parse_models,
+    read_images,
     read_where,
     what_is_in,
 )
-from pytorch_feature_analysis._cli_messages import Group, Step
+from pytorch_feature_analysis._cli_messages import Group, Step, show_bars
 from pytorch_feature_analysis._cli_options import (
     BatchSize,
+    device_option,
     example,
+    layers_option,
     list_option,
+    memory_option,
+    models_option,
     num_cores_option,
+    pattern_option,
     quiet_option,
     seed_option,
+    threads_option,
+    transform_option,
     where_option,
 )
 from pytorch_feature_analysis._cli_pick import pick
+from pytorch_feature_analysis._cli_units import anova, decode
 from pytorch_feature_analysis._parallel import using_scheduler
 from pytorch_feature_analysis._version import __version__
 from pytorch_feature_analysis.activations import list_layers
@@ -47,10 +54,6 @@ from pytorch_feature_analysis.plotting.mds import rdm_mds
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 from pytorch_feature_analysis.rdms import get_rdms, plan_rdms
 from pytorch_feature_analysis.stack_files import check_stack_path
-
-
-def _show_bars(quiet: bool) -> bool:
-    return not quiet and sys.stderr.isatty()
 
 
 @click.group(
@@ -98,7 +101,7 @@ def demo(folder: str, random_state: int, quiet: bool) -> None:
     from pytorch_feature_analysis.demo import run_demo
 
     result = run_demo(
-        folder, report=click.echo, progress=_show_bars(quiet), random_state=random_state
+        folder, report=click.echo, progress=show_bars(quiet), random_state=random_state
     )
     click.echo(f"\n{result.summary()}")
 
@@ -137,12 +140,7 @@ def layers(model: str, as_csv: bool) -> None:
     ),
 )
 @click.argument("folder")
-@click.option(
-    "--pattern",
-    required=True,
-    help="Where images are within the folder, with the design's variables in braces:"
-    " '{obj}/{obj}_{color}.png'.",
-)
+@pattern_option
 @list_option(
     "--entry",
     "entry_vars",
@@ -156,22 +154,8 @@ def layers(model: str, as_csv: bool) -> None:
     metavar="VARIABLE",
     help="What tells the RDMs apart: one for each of its values.",
 )
-@click.option(
-    "--model",
-    "models_dict",
-    required=True,
-    multiple=True,
-    metavar="[NAME=]NETWORK[:WEIGHTS]",
-    help="A network of torchvision or cornet_s; WEIGHTS is trained (the default), random, the name"
-    " of published weights, a URL or a file. Repeat it for several networks. Their names in the"
-    " stack are alexnet for alexnet:trained, alexnet_random for alexnet:random, or NAME.",
-)
-@list_option(
-    "--layer",
-    "which_layers",
-    metavar="[NAME=]LAYER",
-    help="A layer (see `pfa layers`), of all networks or of the one called NAME.  [default: all]",
-)
+@models_option
+@layers_option
 @list_option(
     "--metric",
     "dissim_metrics",
@@ -198,20 +182,10 @@ def layers(model: str, as_csv: bool) -> None:
     type=BatchSize(),
     help="Images a pass; auto measures which is fastest.  [default: as suits the network]",
 )
-@click.option(
-    "--memory-budget",
-    metavar="SIZE",
-    help="Room for activations that wait, as 2GB or 512MB.  [default: a quarter of the memory]",
-)
-@click.option("--num-threads", type=int, help="Threads of each worker.  [default: all cores]")
-@click.option("--device", help="Where the networks run, such as cuda.  [default: cpu]")
-@click.option(
-    "--transform",
-    type=click.Choice(["weights", "whole"]),
-    default="weights",
-    show_default=True,
-    help="Prepare images as the weights ask for, which cuts borders, or cut nothing.",
-)
+@memory_option
+@threads_option
+@device_option
+@transform_option
 @seed_option("random weights and of shuffles")
 @click.option("--name", "rdm_name", default="default_name", help="Goes into the column df_name.")
 @click.option(
@@ -246,14 +220,10 @@ def rdms(
 ) -> None:
     """Compute the RDMs of a folder of images at the layers of networks."""
     check_stack_path(out_fname, argument="out_fname")
-    table = read_image_folder(folder, pattern)
-    for argument, names in (("entry_vars", entry_vars), ("grouping_vars", grouping_vars)):
-        for name in names:
-            check_name(name, table.columns[1:], argument=argument, what="variable of `pattern`")
+    table = read_images(folder, pattern, entry_vars=entry_vars, grouping_vars=grouping_vars)
     image_sets = package_image_sets(table, entry_vars, grouping_vars)
-    described = parse_models(models_dict)
     models = prepare_models(
-        described, random_state=random_state, transform=transform, device=device
+        parse_models(models_dict), random_state=random_state, transform=transform, device=device
     )
     options |= {"which_layers": parse_layers(which_layers, models), "device": device}
     with using_scheduler(scheduler) if scheduler else contextlib.nullcontext():
@@ -267,7 +237,7 @@ def rdms(
             out_fname,
             rdm_name,
             random_state=random_state,
-            progress=_show_bars(quiet),
+            progress=show_bars(quiet),
             **options,
         )
     click.echo(what_is_in(stack, out_fname))
@@ -330,7 +300,7 @@ def meta(
         out_fname,
         entry_variables,
         grouping_variables=grouping_variables or "rest",
-        progress=_show_bars(quiet),
+        progress=show_bars(quiet),
         **options,
     )
     click.echo(what_is_in(stack, out_fname))
@@ -419,4 +389,5 @@ def mds(
     click.echo(f"{save_opts}: {len(row['entry_keys'])} entries, stress {stress:.4g}")
 
 
-main.add_command(pick)
+for command in (anova, decode, pick):
+    main.add_command(command)

@@ -80,12 +80,12 @@ def package_image_sets(
         group = tuple(row[name] for name in group_names)
         images = sets.setdefault(group, {})
         if entry in images:
+            labels = dict(zip(group_names, group, strict=True))
             raise ValueError(
                 f"`image_list` has two images with the entry key {entry!r}"
-                f" ({', '.join(entry_names)}) in the image set"
-                f" {dict(zip(group_names, group, strict=True))!r}: {_show(images[entry])} and"
-                f" {_show(path)}. Add a variable that tells them apart to `entry_vars` or"
-                " `grouping_vars`, or leave one of them out."
+                f" ({', '.join(entry_names)}){f' in the image set {labels}' if labels else ''}:"
+                f" {_show(images[entry])} and {_show(path)}. Add a variable that tells them apart"
+                " to `entry_vars` or `grouping_vars`, or leave one of them out."
             )
         images[entry] = path
     if not sets:

@@ -563,7 +563,7 @@ def commands():
 
 
 def test_these_are_the_commands():
-    assert commands() == ["demo", "layers", "mds", "meta", "pick", "rdms"]
+    assert commands() == ["anova", "decode", "demo", "layers", "mds", "meta", "pick", "rdms"]
 
 
 @pytest.mark.parametrize("command", [None, *commands()])
@@ -580,7 +580,7 @@ def test_help_has_an_example_and_fits_into_a_line_each(command):
 def test_the_options_of_an_example_exist(command):
     example = run(command, "--help").partition("Example:\n")[2].replace("\\\n", " ")
     known = {name for option in main.commands[command].params for name in option.opts}
-    used = re.findall(r"(?<= )--[a-z-]+", example)
+    used = re.findall(r"(?<= )--[a-z0-9-]+", example)
     assert set(used) <= known
 
 
@@ -822,12 +822,12 @@ def test_progress_bars_are_for_terminals_and_can_be_turned_off(
         return pd.DataFrame()
 
     monkeypatch.setattr(cli, "get_meta_rdms", keep)
-    monkeypatch.setattr(cli.sys, "stderr", type("Terminal", (), {"isatty": lambda _: terminal})())
-    show = cli._show_bars("-q" in words)
+    monkeypatch.setattr(sys, "stderr", type("Terminal", (), {"isatty": lambda _: terminal})())
+    show = cli.show_bars("-q" in words)
     assert show is shown
     monkeypatch.undo()
     monkeypatch.setattr(cli, "get_meta_rdms", keep)
-    monkeypatch.setattr(cli, "_show_bars", lambda quiet: ("asked", quiet))
+    monkeypatch.setattr(cli, "show_bars", lambda quiet: ("asked", quiet))
     run("meta", folder / "stack.parquet", "--entry", "obj", *words, "--out", tmp_path / "a.p")
     assert asked == [("asked", "-q" in words)]
 

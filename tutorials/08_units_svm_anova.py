@@ -319,9 +319,11 @@ columns = ["place_tolerance", "digit_category_index", "digit_p"]
 print(of_rdms.groupby(["model", "layer"], sort=False)[columns].mean().round(3).to_string())
 
 # %% [markdown]
-# The same on the command line:
+# The same on the command line, for networks of torchvision:
 #
 # ```
-# pfa anova stimuli --pattern '{digit}_{place}_{sample}.png' ...
-# pfa decode stimuli --pattern '{digit}_{place}_{sample}.png' ...
+# pfa anova stimuli --pattern '{digit}_{place}_{sample}.png' --factor digit,place \
+#     --sample sample --model alexnet --out etas.csv --maps units.npz
+# pfa decode stimuli --pattern '{digit}_{place}_{sample}.png' --var1 digit --var2 place \
+#     --decoding-type cross --cross-by leave_one_out --model alexnet --out decoding.csv
 # ```
