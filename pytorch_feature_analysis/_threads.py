@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeVar
 
-# From so many numbers on, a thread is worth its start.
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+# From so many numbers on, several threads are worth their while.
 _MANY_NUMBERS = 2**20
+# By their size; their threads stay, since to start them takes as long as copying a megabyte.
+_pools: dict[int, ThreadPoolExecutor] = {}
+_here = threading.local()
+if hasattr(os, "register_at_fork"):
+    # A forked process has none of the threads.
+    os.register_at_fork(after_in_child=_pools.clear)
 
 
 @functools.cache
@@ -32,17 +44,28 @@ def blas_threads(number: int) -> Iterator[None]:
         yield
 
 
+def in_threads(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], n_threads: int
+) -> list[_Result]:
+    """Call a function, which lets other threads run, for all items, so many at a time."""
+    if n_threads <= 1 or getattr(_here, "is_in_pool", False):
+        return [function(item) for item in items]
+    pool = _pools.get(n_threads)
+    if pool is None:
+        # Another thread may do the same now: one of the two pools is forgotten behind its work.
+        pool = ThreadPoolExecutor(n_threads, "pfa", lambda: setattr(_here, "is_in_pool", True))
+        _pools[n_threads] = pool
+    futures = [pool.submit(function, item) for item in items]
+    # After an error, too, nobody works on when this returns.
+    wait(futures)
+    return [future.result() for future in futures]
+
+
 def by_rows(function: Callable[[slice], object], n_rows: int, n_numbers: int) -> None:
     """Call a function, which lets other threads run, for all of `n_rows` by stretches of rows.
 
     Where it works on many numbers, in as many threads as products of matrices may use.
     """
     n_threads = min(n_rows, n_blas_threads()) if n_numbers >= _MANY_NUMBERS else 1
-    if n_threads <= 1:
-        function(slice(0, n_rows))
-        return
-    stretches = [
-        slice(n_rows * i // n_threads, n_rows * (i + 1) // n_threads) for i in range(n_threads)
-    ]
-    with ThreadPoolExecutor(n_threads) as pool:
-        list(pool.map(function, stretches))
+    bounds = [n_rows * i // max(n_threads, 1) for i in range(max(n_threads, 1) + 1)]
+    in_threads(function, [slice(*pair) for pair in pairwise(bounds)], n_threads)

@@ -239,8 +239,8 @@ def compute_etas(
         batches = read_batches(images, transform, size, names=names, inputs=inputs)
         batches = counted(batches, bar.update)
         chosen = [distinct[layer] for layer in layers]
-        with Accumulator(design, num_threads) as accumulator:
-            stream_outputs(model, batches, chosen, accumulator, device=where)
+        accumulator = Accumulator(design, num_threads)
+        stream_outputs(model, batches, chosen, accumulator, device=where)
         return accumulator.sums_of_squares
 
     with bar, using_threads(num_threads):

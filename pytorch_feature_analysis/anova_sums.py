@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 
-from pytorch_feature_analysis._threads import blas_threads
+from pytorch_feature_analysis._threads import blas_threads, in_threads
 from pytorch_feature_analysis.anova_design import Design
 from pytorch_feature_analysis.batches import Batch
 from pytorch_feature_analysis.stream import Target, as_float
@@ -40,15 +39,8 @@ class Accumulator:
     def __init__(self, design: Design, num_threads: int) -> None:
         self._design = design
         self._num_threads = num_threads
-        self._pool = ThreadPoolExecutor(num_threads)
         self._layers: dict[str, _Layer] = {}
         self._shapes: dict[str, torch.Size] = {}
-
-    def __enter__(self) -> Accumulator:  # its threads end with the block
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
 
     def __call__(self, target: Target, batch: Batch, output: torch.Tensor) -> None:
         """Take one layer's output of one batch."""
@@ -108,7 +100,7 @@ class Accumulator:
         # Threads that each multiply chunks of their own are faster than threads that share each
         # product.
         with blas_threads(1):
-            list(self._pool.map(work, parts))
+            in_threads(work, parts, self._num_threads)
 
 
 def _sum_squares(

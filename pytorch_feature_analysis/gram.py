@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -29,7 +29,7 @@ from scipy.linalg.blas import dsyrk
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from pytorch_feature_analysis._threads import blas_threads, n_blas_threads
+from pytorch_feature_analysis._threads import blas_threads, in_threads, n_blas_threads
 
 # Four megabytes of float64: what the outer cache holds, and long enough for a fast product.
 _CHUNK_ELEMENTS = 2**19
@@ -257,11 +257,8 @@ def _sums_of_products(source: PatternSource) -> tuple[np.ndarray, float]:
     few = n <= _FEW_PATTERNS
     n_parts = min(len(bounds), _PARTS) if few else 1
     n_threads = min(n_parts, n_blas_threads()) if n_parts > 1 else 1
-    if n_threads > 1:
-        with blas_threads(1), ThreadPoolExecutor(n_threads) as pool:
-            parts = list(pool.map(partial_sum, range(n_parts)))
-    else:
-        parts = [partial_sum(part) for part in range(n_parts)]
+    with blas_threads(1) if n_threads > 1 else nullcontext():
+        parts = in_threads(partial_sum, range(n_parts), n_threads)
     for part in parts[1:]:
         parts[0] += part
     return parts[0], offset
