@@ -21,6 +21,11 @@ Choice of stimuli
 Units, and what RDMs are about
     `compute_etas` (also `compute_etas_for_model_and_imageset_fast`), `selectivity`,
     `compute_tolerances`, `category_index`
+How alike two representations are
+    `linear_cka`, `rbf_cka`, `minibatch_cka`, `hsic`, `cca`, `svcca`, `svcca_coefficients`,
+    `pwcca`, `dft_cca`, `pls`, `pca`, `procrustes_distance`, `angular_procrustes`,
+    `shape_distance`, `nbs`, `distance_correlation`, `rsa`, `compare_rdms`, `mutual_knn`,
+    `jaccard_knn`, `linear_predictivity`, `conv_samples`; `MEASURES` says what is known of each
 What can be told from patterns
     `run_2way_svm_analysis`, `get_decoding_rdms`
 Frames and tables
@@ -76,6 +81,31 @@ from pytorch_feature_analysis.plotting.mds import mds_coordinates, my_mds, rdm_m
 from pytorch_feature_analysis.plotting.montage import plot_montage
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 from pytorch_feature_analysis.rdms import get_rdms, plan_rdms
+from pytorch_feature_analysis.similarity import MEASURES
+from pytorch_feature_analysis.similarity.cca import (
+    cca,
+    dft_cca,
+    pca,
+    pls,
+    pwcca,
+    svcca,
+    svcca_coefficients,
+)
+from pytorch_feature_analysis.similarity.cka import hsic, linear_cka, minibatch_cka, rbf_cka
+from pytorch_feature_analysis.similarity.conv_samples import conv_samples
+from pytorch_feature_analysis.similarity.neighbors import jaccard_knn, mutual_knn
+from pytorch_feature_analysis.similarity.predictivity import linear_predictivity
+from pytorch_feature_analysis.similarity.rdm_agreement import (
+    compare_rdms,
+    distance_correlation,
+    rsa,
+)
+from pytorch_feature_analysis.similarity.shape import (
+    angular_procrustes,
+    nbs,
+    procrustes_distance,
+    shape_distance,
+)
 from pytorch_feature_analysis.stack_files import read_rdms, write_rdms
 from pytorch_feature_analysis.stack_schema import stack_columns
 from pytorch_feature_analysis.stack_subset import subset_rdm_df
@@ -88,16 +118,21 @@ from pytorch_feature_analysis.target_subsets import (
 from pytorch_feature_analysis.tolerance import category_index, compute_tolerances, selectivity
 
 __all__ = [
+    "MEASURES",
     "almost_equals",
     "alphatize_image",
+    "angular_procrustes",
     "capture",
     "category_index",
+    "cca",
     "check_rdm_stack",
     "combine_csvs",
+    "compare_rdms",
     "compute_etas",
     "compute_etas_for_model_and_imageset_fast",
     "compute_rdm",
     "compute_tolerances",
+    "conv_samples",
     "corr_dissim",
     "correlate_upper_triang",
     "create_or_append_csv",
@@ -107,7 +142,9 @@ __all__ = [
     "df_inds2cols",
     "df_pivot",
     "df_subset",
+    "dft_cca",
     "dissim_defs",
+    "distance_correlation",
     "fetch_layers",
     "filedelete",
     "get_array_ranks",
@@ -119,34 +156,50 @@ __all__ = [
     "get_most_uniform_dissims",
     "get_rdms",
     "get_upper_triang",
+    "hsic",
     "index_nested",
+    "jaccard_knn",
+    "linear_cka",
+    "linear_predictivity",
     "list_layers",
     "load_image",
     "max_disagreement",
     "mds_coordinates",
+    "minibatch_cka",
+    "mutual_knn",
     "my_mds",
+    "nbs",
     "nonwhite_pixel_mask",
     "package_image_sets",
     "parallel_process",
+    "pca",
     "pickle_dump",
     "pickle_read",
     "plan_rdms",
     "plot_montage",
+    "pls",
     "prepare_model",
     "prepare_models",
     "preprocess_image",
+    "procrustes_distance",
+    "pwcca",
+    "rbf_cka",
     "rdm_mds",
     "read_image_folder",
     "read_rdms",
+    "rsa",
     "run_2way_svm_analysis",
     "save_mask",
     "select_stimuli",
     "selection_report",
     "selectivity",
+    "shape_distance",
     "shrink_image",
     "stack_columns",
     "standard_transform",
     "stderr",
     "subset_rdm_df",
+    "svcca",
+    "svcca_coefficients",
     "write_rdms",
 ]

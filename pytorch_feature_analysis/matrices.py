@@ -285,6 +285,29 @@ def is_symmetric(matrix: np.ndarray) -> bool:
     )
 
 
+def double_centred(matrix: np.ndarray) -> np.ndarray:
+    """Take the means of rows and columns off a symmetric matrix: ``H A H``."""
+    means = matrix.mean(axis=0)
+    centred: np.ndarray = matrix - means
+    centred -= (means - means.mean())[:, None]
+    return centred
+
+
+def u_centred(matrix: np.ndarray) -> np.ndarray:
+    """U-centre a symmetric matrix of at least three items (Szekely and Rizzo, 2014).
+
+    The diagonal is left out of all sums and is 0 in the result, whose rows sum to 0.
+    """
+    n = len(matrix)
+    centred = matrix.astype(np.float64)
+    np.fill_diagonal(centred, 0)
+    sums = centred.sum(axis=0)
+    centred -= sums / (n - 2)
+    centred -= (sums / (n - 2) - sums.sum() / ((n - 1) * (n - 2)))[:, None]
+    np.fill_diagonal(centred, 0)
+    return centred
+
+
 def add_transposed(matrix: np.ndarray) -> None:
     """Add its transpose to a square matrix, in place."""
     for rows, columns in _tiles(len(matrix)):

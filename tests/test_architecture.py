@@ -30,13 +30,15 @@ LEVELS = {
     "1a": [
         *["checkpoints", "cornet_s", "decoding_folds", "dissimilarity", "entry_subsets"],
         *["fingerprints", "image_folder", "images", "layers", "layouts", "selection"],
-        *["stack_schema", "subset_search"],
+        *["similarity._inputs", "similarity._measure", "stack_schema", "subset_search"],
     ],
     "1b": [
         *["architectures", "batches", "bounded_rdms", "device_patterns", "mds"],
         *["pairwise_complete", "preprocessing", "projection", "subsets"],
+        *["similarity.cca", "similarity.cka", "similarity.conv_samples", "similarity.neighbors"],
+        *["similarity.predictivity", "similarity.rdm_agreement", "similarity.shape"],
     ],
-    "1c": ["target_subsets"],
+    "1c": ["similarity", "target_subsets"],
     "2a": [
         *["arrow_columns", "image_sets", "model_arguments", "models", "rdm_comparison"],
         *["rdm_stack", "stream"],

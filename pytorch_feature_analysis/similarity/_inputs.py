@@ -1,0 +1,77 @@
+"""Representations as measures take them: checked, in double precision, centred."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def check_pair(
+    x: npt.ArrayLike, y: npt.ArrayLike, *, minimum: int = 2
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return two representations of the same stimuli in float64, neither of them the caller's.
+
+    Parameters
+    ----------
+    minimum
+        The fewest stimuli that the measure is defined for.
+
+    Raises
+    ------
+    ValueError
+        They are not tables, differ in the number of stimuli, have too few, or hold NaN or inf.
+    TypeError
+        They are not numbers.
+    """
+    first = check_representation(x, argument="x", minimum=minimum)
+    second = check_representation(y, argument="y", minimum=minimum)
+    if len(first) != len(second):
+        raise ValueError(
+            f"`x` and `y` must have the same stimuli in their rows, but `x` has {len(first)} rows"
+            f" and `y` has {len(second)}."
+        )
+    return first, second
+
+
+def check_representation(x: Any, *, argument: str, minimum: int = 2) -> np.ndarray:
+    """Return one representation (n_stimuli, n_units) in float64, a copy."""
+    array = np.asarray(x)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"`{argument}` must hold real numbers, not {array.dtype}.")
+    if array.ndim != 2:
+        hint = (
+            "; flatten it, or see `conv_samples` for what else can be done with positions"
+            if array.ndim > 2
+            else ""
+        )
+        raise ValueError(
+            f"`{argument}` must be a table (n_stimuli, n_units), not an array of shape"
+            f" {array.shape}{hint}."
+        )
+    n_stimuli, n_units = array.shape
+    if n_units == 0:
+        raise ValueError(f"`{argument}` has no units: its shape is {array.shape}.")
+    if n_stimuli < minimum:
+        raise ValueError(
+            f"`{argument}` has {n_stimuli} stimuli, and this measure needs at least {minimum}."
+            " Rows are stimuli; transpose it, if they are in the columns."
+        )
+    # A copy, so that what is centred in place is nobody else's.
+    array = array.astype(np.float64)
+    undefined = ~np.isfinite(array)
+    if undefined.any():
+        units = np.flatnonzero(undefined.any(axis=0))
+        raise ValueError(
+            f"`{argument}` holds {int(undefined.sum())} values that are NaN or infinite, in"
+            f" {len(units)} of {n_units} units (the first is unit {units[0]}). Leave these units"
+            " or their stimuli out of both representations."
+        )
+    return array
+
+
+def centred(x: np.ndarray) -> np.ndarray:
+    """Take the mean of each unit off, in place."""
+    x -= x.mean(axis=0)
+    return x

@@ -1,0 +1,532 @@
+"""Canonical correlations of two representations, and their relatives: SVCCA, PWCCA, PLS.
+
+Canonical correlations are the singular values of ``U' V``, for orthonormal bases U and V of what
+the centred units of either side span. The bases come from singular value decompositions cut at
+the rank, so that units that depend on each other do no harm.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pytorch_feature_analysis._checks import check_count
+from pytorch_feature_analysis.similarity._inputs import centred, check_pair, check_representation
+from pytorch_feature_analysis.similarity._measure import Measure
+
+
+def cca(x: npt.ArrayLike, y: npt.ArrayLike, *, regularization: float = 0.0) -> np.ndarray:
+    """Canonical correlation coefficients of two representations.
+
+    The first is the correlation of the two linear combinations of units, one of each side, that
+    correlate most; each further one that of the best combinations that are uncorrelated with
+    those before. They ignore any invertible linear map of either side.
+
+    Parameters
+    ----------
+    x : array-like (n_stimuli, p)
+    y : array-like (n_stimuli, q)
+        The two representations, with the same stimuli in the rows.
+    regularization : float, default 0
+        Added to the variances along the principal axes of each side, as a share of the largest of
+        that side: directions with less variance count little.
+
+    Returns
+    -------
+    ndarray (k,)
+        Decreasing, from 1 (the same) to 0; as many as the lower of both ranks. Empty where one
+        side is the same for all stimuli.
+
+    Warns
+    -----
+    UserWarning
+        There are so many units that some coefficients, or all, are 1 for any data.
+
+    References
+    ----------
+    Hotelling, H. (1936). Relations between two sets of variates. Biometrika 28, 321-377.
+        https://doi.org/10.1093/biomet/28.3-4.321
+    Björck, Å. and Golub, G. H. (1973). Numerical methods for computing angles between linear
+        subspaces. Math. Comp. 27, 579-594. https://doi.org/10.2307/2005662
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pytorch_feature_analysis as pfa
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(50, 3))
+    >>> pfa.cca(x, x @ [[1, 2, 0], [0, 1, 5], [1, 0, 1]]).round(6).tolist()
+    [1.0, 1.0, 1.0]
+    >>> pfa.cca(x, np.column_stack([x[:, 0], rng.normal(size=50)])).round(3).tolist()
+    [1.0, 0.142]
+    """
+    regularization = _check_share(regularization, "regularization")
+    first, second = check_pair(x, y)
+    one = _prepare_cca(first, regularization=regularization)
+    other = _prepare_cca(second, regularization=regularization)
+    _warn_of_width(one, other)
+    return _coefficients(one, other)
+
+
+def svcca(
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    n_dims: int | None = None,
+    variance: float = 0.99,
+    center: bool = True,
+) -> float:
+    """Singular vector CCA: the mean canonical correlation of the leading dimensions.
+
+    The mean of `svcca_coefficients`, which see.
+
+    Parameters
+    ----------
+    x : array-like (n_stimuli, p)
+    y : array-like (n_stimuli, q)
+        The two representations, with the same stimuli in the rows.
+    n_dims, variance, center
+        As in `svcca_coefficients`.
+
+    Returns
+    -------
+    float
+        From 0 (unrelated) to 1 (the same leading dimensions). NaN where one side is the same for
+        all stimuli.
+
+    References
+    ----------
+    Raghu, M., Gilmer, J., Yosinski, J. and Sohl-Dickstein, J. (2017). SVCCA: singular vector
+        canonical correlation analysis for deep learning dynamics and interpretability. NeurIPS.
+        https://doi.org/10.48550/arXiv.1706.05806
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pytorch_feature_analysis as pfa
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(200, 5))
+    >>> round(pfa.svcca(x, x @ rng.normal(size=(5, 40))), 6)
+    1.0
+    >>> round(pfa.svcca(x, rng.normal(size=(200, 40)), n_dims=5), 3)
+    0.118
+    """
+    found = svcca_coefficients(x, y, n_dims=n_dims, variance=variance, center=center)
+    return float(found.mean()) if len(found) else float("nan")
+
+
+def svcca_coefficients(
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    n_dims: int | None = None,
+    variance: float = 0.99,
+    center: bool = True,
+) -> np.ndarray:
+    """Canonical correlations of the leading dimensions of two representations.
+
+    Of either side, so many singular vectors are kept as `n_dims` says, or as hold the share
+    `variance` of the sum of squares; then `cca` of these.
+
+    Parameters
+    ----------
+    x : array-like (n_stimuli, p)
+    y : array-like (n_stimuli, q)
+        The two representations, with the same stimuli in the rows.
+    n_dims : int, optional
+        Dimensions to keep, at most as many as the rank. Wins over `variance`.
+    variance : float, default 0.99
+        Share of the sum of squares to keep, above 0, at most 1.
+    center : bool, default True
+        Take the mean of each unit off before the singular value decomposition. Without it, the
+        mean pattern uses up a dimension, as a rule the first. The CCA behind it centres anyway.
+
+    Returns
+    -------
+    ndarray (k,)
+        Decreasing, from 1 to 0, one for each dimension of the side that keeps fewer.
+
+    Warns
+    -----
+    UserWarning
+        Both sides keep so many dimensions that some coefficients are 1 for any data.
+
+    References
+    ----------
+    Raghu, M., Gilmer, J., Yosinski, J. and Sohl-Dickstein, J. (2017). SVCCA: singular vector
+        canonical correlation analysis for deep learning dynamics and interpretability. NeurIPS.
+        https://doi.org/10.48550/arXiv.1706.05806
+
+    Examples
+    --------
+    Two of three dimensions hold nearly all of the variance:
+
+    >>> import numpy as np
+    >>> import pytorch_feature_analysis as pfa
+    >>> x = np.random.default_rng(0).normal(size=(50, 3)) * [10, 5, 0.1]
+    >>> pfa.svcca_coefficients(x, x[:, [2, 0, 1]]).round(6).tolist()
+    [1.0, 1.0]
+    >>> len(pfa.svcca_coefficients(x, x, n_dims=7))
+    3
+    """
+    if n_dims is not None:
+        n_dims = check_count(n_dims, argument="n_dims")
+    variance = _check_share(variance, "variance")
+    if variance == 0:
+        raise ValueError("`variance` must be above 0, at most 1, not 0.")
+    first, second = check_pair(x, y)
+    options: dict[str, Any] = {"n_dims": n_dims, "variance": variance, "center": center}
+    one, other = _prepare_svcca(first, **options), _prepare_svcca(second, **options)
+    _warn_of_width(one, other)
+    return _coefficients(one, other)
+
+
+def pwcca(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
+    """Projection-weighted CCA: canonical correlations weighted by what they explain of the units.
+
+    ``sum(a * rho) / sum(a)`` with ``a_i = sum_j |<h_i, x_j>|`` over the units of the side with the
+    lower rank (the first of equal ones), for its canonical variates h (Morcos et al.).
+
+    Parameters
+    ----------
+    x : array-like (n_stimuli, p)
+    y : array-like (n_stimuli, q)
+        The two representations, with the same stimuli in the rows.
+
+    Returns
+    -------
+    float
+        From 0 to 1. Where both sides have the same rank, exchanging them gives another number.
+        NaN where one side is the same for all stimuli.
+
+    Warns
+    -----
+    UserWarning
+        As `cca`.
+
+    References
+    ----------
+    Morcos, A. S., Raghu, M. and Bengio, S. (2018). Insights on representational similarity in
+        neural networks with canonical correlation. NeurIPS.
+        https://doi.org/10.48550/arXiv.1806.05759
+
+    Examples
+    --------
+    What is shared is what most units carry, so that the weighted mean is above the plain one:
+
+    >>> import numpy as np
+    >>> import pytorch_feature_analysis as pfa
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(100, 4)) * [10, 1, 1, 1]
+    >>> y = np.column_stack([x[:, 0], rng.normal(size=(100, 6))])
+    >>> round(pfa.pwcca(x, y), 3), round(float(pfa.cca(x, y).mean()), 3)
+    (0.74, 0.412)
+    """
+    first, second = check_pair(x, y)
+    one, other = _prepare_cca(first), _prepare_cca(second)
+    _warn_of_width(one, other)
+    return _compare_weighted(one, other)
+
+
+def dft_cca(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
+    """CCA of convolutional layers, frequency by frequency.
+
+    A discrete Fourier transform over the positions parts each layer into as many tables (n,
+    n_channels) as there are frequencies; the mean is taken over the canonical correlations of all
+    of them. For data that are closed under circular shifts, these are the correlations of all
+    units together, at a fraction of the cost.
+
+    Parameters
+    ----------
+    x : array-like (n_stimuli, p, height, width)
+    y : array-like (n_stimuli, q, height, width)
+        Activations of two convolutional layers with maps of one size; `conv_samples` brings them
+        to one.
+
+    Returns
+    -------
+    float
+        From 0 to 1. NaN where one side is the same for all stimuli.
+
+    References
+    ----------
+    Raghu, M., Gilmer, J., Yosinski, J. and Sohl-Dickstein, J. (2017). SVCCA. NeurIPS, section 4.
+        https://doi.org/10.48550/arXiv.1706.05806
+
+    Examples
+    --------
+    A shift of all maps moves only phases:
+
+    >>> import numpy as np
+    >>> import pytorch_feature_analysis as pfa
+    >>> x = np.random.default_rng(0).normal(size=(30, 2, 4, 4))
+    >>> round(pfa.dft_cca(x, np.roll(x, 1, axis=3)), 6)
+    1.0
+    """
+    found = dft_coefficients(x, y)
+    return float(found.mean()) if len(found) else float("nan")
+
+
+def dft_coefficients(x: npt.ArrayLike, y: npt.ArrayLike) -> np.ndarray:
+    """Canonical correlations at all frequencies, decreasing."""
+    maps = [_check_maps(side, name) for name, side in (("x", x), ("y", y))]
+    if maps[0].shape[2:] != maps[1].shape[2:] or len(maps[0]) != len(maps[1]):
+        raise ValueError(
+            "`x` and `y` must have the same stimuli and maps of one size, but their shapes are"
+            f" {maps[0].shape} and {maps[1].shape}; conv_samples(..., 'interpolate') resizes maps."
+        )
+    tables = [
+        np.fft.fft2(side, norm="ortho").transpose(2, 3, 0, 1).reshape(-1, *side.shape[:2])
+        for side in maps
+    ]
+    scales = [np.abs(of_side).max() for of_side in tables]
+    found = []
+    for pair in zip(*tables, strict=True):
+        bases = [_basis(centred(side), scale) for side, scale in zip(pair, scales, strict=True)]
+        found.append(np.linalg.svd(bases[0].conj().T @ bases[1], compute_uv=False))
+    return np.sort(np.clip(np.concatenate(found), 0, 1))[::-1]
+
+
+def pls(x: npt.ArrayLike, y: npt.ArrayLike) -> np.ndarray:
+    """Covariances of the dimensions that partial least squares finds.
+
+    The singular values of the matrix of covariances ``X' Y / (n - 1)`` between the units of both
+    sides: like `cca`, but directions count by their variance.
+
+    Parameters
+    ----------
+    x : array-like (n_stimuli, p)
+    y : array-like (n_stimuli, q)
+        The two representations, with the same stimuli in the rows.
+
+    Returns
+    -------
+    ndarray (k,)
+        Decreasing, not negative, in units of x times those of y; as many as the least of p, q and
+        n_stimuli.
+
+    References
+    ----------
+    Wegelin, J. A. (2000). A survey of partial least squares methods, with emphasis on the
+        two-block case. University of Washington, Technical Report 371.
+
+    Examples
+    --------
+    >>> import pytorch_feature_analysis as pfa
+    >>> pfa.pls([[0, 1], [1, 1], [2, 4]], [[0], [10], [20]]).round(4).tolist()
+    [18.0278]
+    """
+    first, second = (_rotated(centred(side)) for side in check_pair(x, y))
+    singular: np.ndarray = np.linalg.svd(first.T @ second, compute_uv=False)
+    return singular / (len(first) - 1)
+
+
+def pca(x: npt.ArrayLike, n_dims: int) -> np.ndarray:
+    """Scores of the leading principal components of a representation.
+
+    Parameters
+    ----------
+    x : array-like (n_stimuli, n_units)
+    n_dims : int
+        How many components, at most as many as the rank.
+
+    Returns
+    -------
+    ndarray (n_stimuli, n_dims)
+        Uncorrelated columns of decreasing variance, centred. Of the two signs of a component,
+        that is taken which makes its largest score positive.
+
+    References
+    ----------
+    Jolliffe, I. T. and Cadima, J. (2016). Principal component analysis: a review and recent
+        developments. Phil. Trans. R. Soc. A 374, 20150202. https://doi.org/10.1098/rsta.2015.0202
+
+    Examples
+    --------
+    >>> import pytorch_feature_analysis as pfa
+    >>> pfa.pca([[0, 0], [1, 1], [5, 5]], 2).round(4).tolist()
+    [[-2.8284], [-1.4142], [4.2426]]
+    """
+    n_dims = check_count(n_dims, argument="n_dims")
+    left, s = _svd(centred(check_representation(x, argument="x")))
+    scores = (left * s)[:, :n_dims]
+    largest = scores[np.abs(scores).argmax(axis=0), np.arange(scores.shape[1])]
+    return scores * np.where(largest < 0, -1.0, 1.0)
+
+
+class _Basis(NamedTuple):
+    """What a centred representation spans."""
+
+    x: np.ndarray
+    """(n_stimuli, n_units) as it was, centred."""
+    basis: np.ndarray
+    """(n_stimuli, rank), orthonormal, or shorter where it was regularised."""
+
+
+def _prepare_cca(x: np.ndarray, *, regularization: float = 0.0) -> _Basis:
+    x = centred(x)
+    left, s = _svd(x)
+    if regularization and len(s):
+        left = left * (s / np.sqrt(s**2 + regularization * s[0] ** 2))
+    return _Basis(x, left)
+
+
+def _prepare_svcca(
+    x: np.ndarray, *, n_dims: int | None = None, variance: float = 0.99, center: bool = True
+) -> _Basis:
+    left, s = _svd(centred(x) if center else x)
+    if n_dims is None:
+        shares = np.cumsum(s**2) / max((s**2).sum(), np.finfo(float).tiny)
+        # Rounding of the sum is no reason for one more.
+        n_dims = int(np.searchsorted(shares, variance * (1 - 1e-12))) + 1
+    left, s = left[:, :n_dims], s[:n_dims]
+    if not center:
+        left, _ = _svd(centred(left * s))
+    return _Basis(left, left)
+
+
+def _svd(x: np.ndarray, scale: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Left singular vectors and singular values, those that are not rounding of `x`."""
+    try:
+        left, s, _ = np.linalg.svd(x, full_matrices=False)
+    except np.linalg.LinAlgError:
+        # The fast algorithm fails on some ill-conditioned tables that the slow one solves.
+        from scipy.linalg import svd
+
+        left, s, _ = svd(x, full_matrices=False, lapack_driver="gesvd")
+    rounding = max(x.shape) * np.finfo(float).eps
+    rank = int((s > rounding * max(float(s[0]), scale)).sum())
+    return left[:, :rank], s[:rank]
+
+
+def _basis(x: np.ndarray, scale: float) -> np.ndarray:
+    return _svd(x, scale)[0]
+
+
+def _rotated(x: np.ndarray) -> np.ndarray:
+    """Return a representation but for a rotation, with no more units than stimuli."""
+    n_stimuli, n_units = x.shape
+    return np.asarray(np.linalg.qr(x.T, mode="r")).T if n_units > n_stimuli else x
+
+
+def _coefficients(first: _Basis, second: _Basis) -> np.ndarray:
+    singular: np.ndarray = np.linalg.svd(first.basis.T @ second.basis, compute_uv=False)
+    return np.clip(singular, 0, 1)
+
+
+def _warn_of_width(first: _Basis, second: _Basis) -> None:
+    n = len(first.basis)
+    ranks = first.basis.shape[1], second.basis.shape[1]
+    n_trivial = min(sum(ranks) - (n - 1), *ranks)
+    if n_trivial > 0:
+        which = "all" if n_trivial == min(ranks) else f"{n_trivial} of {min(ranks)}"
+        warnings.warn(
+            f"`x` and `y` have {ranks[0]} and {ranks[1]} dimensions for {n} stimuli, so that"
+            f" {which} canonical correlations are 1 for any data. Take more stimuli, or fewer"
+            " dimensions: svcca(..., n_dims=...).",
+            stacklevel=3,
+        )
+
+
+def _compare_mean(first: _Basis, second: _Basis, **_options: Any) -> float:
+    found = _coefficients(first, second)
+    return float(found.mean()) if len(found) else float("nan")
+
+
+def _all_means(prepared: Sequence[_Basis], **_options: Any) -> np.ndarray:
+    """Means of all pairs, from one product of all bases."""
+    stops = np.cumsum([one.basis.shape[1] for one in prepared])
+    places = [
+        slice(stop - one.basis.shape[1], stop) for one, stop in zip(prepared, stops, strict=True)
+    ]
+    everything = np.concatenate([one.basis for one in prepared], axis=1)
+    values = np.full((len(prepared),) * 2, np.nan)
+    for i, one in enumerate(prepared):
+        products = one.basis.T @ everything[:, : stops[i]]
+        for j in range(i + 1):
+            found = np.linalg.svd(products[:, places[j]], compute_uv=False)
+            if len(found):
+                values[i, j] = values[j, i] = np.clip(found, 0, 1).mean()
+    return values
+
+
+def _compare_weighted(first: _Basis, second: _Basis) -> float:
+    if first.basis.shape[1] > second.basis.shape[1]:
+        first, second = second, first
+    if not first.basis.shape[1]:
+        return float("nan")
+    left, rho, _ = np.linalg.svd(first.basis.T @ second.basis, full_matrices=False)
+    weights = np.abs((first.basis @ left).T @ first.x).sum(axis=1)
+    return float(weights @ np.clip(rho, 0, 1) / weights.sum())
+
+
+def _check_share(value: Any, argument: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"`{argument}` must be a number from 0 to 1, not {value!r}.")
+    if not 0 <= value <= 1:
+        raise ValueError(f"`{argument}` must be from 0 to 1, not {value!r}.")
+    return float(value)
+
+
+def _check_maps(side: npt.ArrayLike, name: str) -> np.ndarray:
+    array = np.asarray(side)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"`{name}` must hold real numbers, not {array.dtype}.")
+    if array.ndim != 4:
+        raise ValueError(
+            f"`{name}` must be (n_stimuli, n_channels, height, width), not of shape {array.shape}."
+        )
+    if len(array) < 2 or not np.isfinite(array).all():
+        raise ValueError(f"`{name}` must have at least 2 stimuli, and no NaN or infinite values.")
+    return array.astype(np.float64)
+
+
+_NEEDS = "several times more stimuli than dimensions: else all coefficients are 1"
+_ANY_MAP = ("translation", "scale", "rotation", "invertible", "unit order")
+
+
+def mean_cca(x: npt.ArrayLike, y: npt.ArrayLike, *, regularization: float = 0.0) -> float:
+    """Mean canonical correlation of two representations; see `cca`."""
+    found = cca(x, y, regularization=regularization)
+    return float(found.mean()) if len(found) else float("nan")
+
+
+CCA = [
+    Measure(
+        "cca",
+        mean_cca,
+        _prepare_cca,
+        _compare_mean,
+        direction="similarity",
+        value_range=(0.0, 1.0),
+        ignores=_ANY_MAP,
+        needs=_NEEDS,
+        compare_all=_all_means,
+    ),
+    Measure(
+        "svcca",
+        svcca,
+        _prepare_svcca,
+        _compare_mean,
+        direction="similarity",
+        value_range=(0.0, 1.0),
+        ignores=("translation", "scale", "rotation", "unit order"),
+        needs="several times more stimuli than dimensions that are kept",
+        compare_all=_all_means,
+    ),
+    Measure(
+        "pwcca",
+        pwcca,
+        _prepare_cca,
+        _compare_weighted,
+        direction="similarity",
+        value_range=(0.0, 1.0),
+        ignores=("translation", "scale", "unit order"),
+        needs=_NEEDS,
+        is_symmetric=False,
+    ),
+]

@@ -1,0 +1,480 @@
+"""Centred kernel alignment: how alike two representations make the same stimuli similar.
+
+Of centred data the Gram matrix K is never needed where there are fewer units than stimuli:
+``sum(K * L)`` is the squared Frobenius norm of ``Y' X``, and what the debiased estimate takes off
+follows from the diagonals of K and L.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pytorch_feature_analysis._checks import check_name
+from pytorch_feature_analysis.gram import pattern_geometry
+from pytorch_feature_analysis.matrices import check_square, double_centred, u_centred
+from pytorch_feature_analysis.similarity._inputs import centred, check_pair
+from pytorch_feature_analysis.similarity._measure import Measure
+
+# The fewest stimuli that an unbiased estimate is defined for.
+_FEWEST = 4
+# Numbers that are made at a time: a quarter of a gigabyte.
+_CHUNK = 2**25
+BANDWIDTHS = ("absolute", "median_all", "median_nonzero")
+
+
+def linear_cka(x: npt.ArrayLike, y: npt.ArrayLike, debiased: bool = False) -> float:
+    """Linear centred kernel alignment of two representations.
+
+    ``CKA = HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L))`` for the Gram matrices ``K = X X'`` and
+    ``L = Y Y'``. It ignores rotations and one common scale of either side, and the means of
+    units; no other linear map.
+
+    Parameters
+    ----------
+    x : array-like (n_stimuli, p)
+    y : array-like (n_stimuli, q)
+        The two representations, with the same stimuli in the rows.
+    debiased : bool, default False
+        Take the unbiased estimate of each HSIC (Song et al.): near 0 for representations that
+        have nothing in common, also where there are more units than stimuli, where the biased
+        one is near 1. It may be negative, and needs four stimuli.
+
+    Returns
+    -------
+    float
+        From 0 (unrelated) to 1 (the same but for rotation and scale); debiased down to -1. NaN
+        where one side is the same for all stimuli.
+
+    Notes
+    -----
+    Memory is a copy of both sides and one matrix of the smaller of units and stimuli, or of as
+    many rows as there are units on the narrower side, a stretch at a time.
+
+    References
+    ----------
+    Kornblith, S., Norouzi, M., Lee, H. and Hinton, G. (2019). Similarity of neural network
+        representations revisited. ICML. https://doi.org/10.48550/arXiv.1905.00414
+    Song, L., Smola, A., Gretton, A., Bedo, J. and Borgwardt, K. (2012). Feature selection via
+        dependence maximization. JMLR 13, 1393-1434.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pytorch_feature_analysis as pfa
+    >>> x = np.array([[1.0, 0], [0, 1], [-1, 0], [0, -1], [2, 1]])
+    >>> round(pfa.linear_cka(x, 3 * x[:, ::-1]), 6)
+    1.0
+    >>> round(pfa.linear_cka(x, x[:, :1]), 6), round(pfa.linear_cka(x, x[:, :1], True), 6)
+    (0.900033, 0.87831)
+    """
+    first, second = check_pair(x, y, minimum=_FEWEST if debiased else 2)
+    return _compare_linear(_Linear(first), _Linear(second), debiased=debiased)
+
+
+def rbf_cka(
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    sigma: float | None = None,
+    bandwidth: str = "absolute",
+    fraction: float = 1.0,
+    normalize: bool = False,
+    debiased: bool = False,
+) -> float:
+    """Centred kernel alignment with the kernel ``exp(-d ** 2 / (2 sigma ** 2))``.
+
+    Small widths compare which stimuli are near each other; large ones approach `linear_cka`.
+
+    Parameters
+    ----------
+    x : array-like (n_stimuli, p)
+    y : array-like (n_stimuli, q)
+        The two representations, with the same stimuli in the rows.
+    sigma : float, optional
+        The width of the kernel, for the bandwidth 'absolute'.
+    bandwidth : {'absolute', 'median_all', 'median_nonzero'}
+        'absolute': `sigma` on both sides. 'median_all', 'median_nonzero': on each side `fraction`
+        times the square root of the median squared distance, over all entries of the matrix of
+        distances, or over those that are not 0.
+    fraction : float, default 1
+        See `bandwidth`.
+    normalize : bool, default False
+        Bring each row to unit length before; an absolute width (0.2 to 0.8 are in use) then means
+        the same for all representations.
+    debiased : bool, default False
+        As in `linear_cka`.
+
+    Returns
+    -------
+    float
+        From 0 to 1; debiased down to -1. NaN where one side is the same for all stimuli.
+
+    Raises
+    ------
+    ValueError
+        `sigma` is missing, given beside a median, or not above 0.
+
+    References
+    ----------
+    Kornblith, S., Norouzi, M., Lee, H. and Hinton, G. (2019). Similarity of neural network
+        representations revisited. ICML. https://doi.org/10.48550/arXiv.1905.00414
+
+    Examples
+    --------
+    >>> import pytorch_feature_analysis as pfa
+    >>> x, y = [[0], [1], [2], [4]], [[0], [1], [4], [16]]
+    >>> round(pfa.rbf_cka(x, y, bandwidth="median_all"), 4)
+    0.9445
+    """
+    options: dict[str, Any] = {"bandwidth": bandwidth, "fraction": fraction}
+    options |= {"sigma": sigma, "normalize": normalize, "debiased": debiased}
+    first, second = check_pair(x, y, minimum=_FEWEST if debiased else 2)
+    return _compare_kernels(_prepare_rbf(first, **options), _prepare_rbf(second, **options))
+
+
+def hsic(K: npt.ArrayLike, L: npt.ArrayLike, debiased: bool = False) -> float:
+    """Hilbert-Schmidt independence criterion of two kernel matrices.
+
+    Parameters
+    ----------
+    K, L : array-like (n_stimuli, n_stimuli)
+        Kernels between the same stimuli, symmetric.
+    debiased : bool, default False
+        False: ``tr(K H L H) / (n - 1) ** 2`` with the centring matrix H (Gretton et al.). True:
+        ``sum(U(K) * U(L)) / (n (n - 3))`` with the U-centring of Szekely and Rizzo, the unbiased
+        estimate of Song et al.
+
+    Returns
+    -------
+    float
+        0 for independent representations, or about it where it is unbiased; in the units of K
+        times those of L.
+
+    Raises
+    ------
+    ValueError
+        The matrices are not square, of one size, symmetric and finite; fewer than four stimuli
+        for the unbiased estimate.
+
+    References
+    ----------
+    Gretton, A., Bousquet, O., Smola, A. and Schölkopf, B. (2005). Measuring statistical
+        dependence with Hilbert-Schmidt norms. ALT. https://doi.org/10.1007/11564089_7
+    Song, L. et al. (2012). Feature selection via dependence maximization. JMLR 13, 1393-1434.
+    Székely, G. J. and Rizzo, M. L. (2014). Partial distance correlation with methods for
+        dissimilarities. Ann. Statist. 42, 2382-2412. https://doi.org/10.1214/14-AOS1255
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pytorch_feature_analysis as pfa
+    >>> x = np.array([[-1.5], [-0.5], [0.5], [1.5]])
+    >>> pfa.hsic(x @ x.T, x @ x.T)
+    2.7777777777777777
+    >>> pfa.hsic(np.eye(4), x @ x.T, debiased=True)
+    0.0
+    """
+    first, second = check_kernel(K, argument="K"), check_kernel(L, argument="L")
+    n = len(first)
+    if len(second) != n:
+        raise ValueError(
+            f"`K` and `L` must be kernels between the same stimuli, but `K` has {n} and `L` has"
+            f" {len(second)}."
+        )
+    if not debiased:
+        if n < 2:
+            raise ValueError("`K` has one stimulus; HSIC needs at least 2.")
+        return float(np.vdot(double_centred(first), second) / (n - 1) ** 2)
+    if n < _FEWEST:
+        raise ValueError(f"`K` has {n} stimuli; the unbiased HSIC needs at least {_FEWEST}.")
+    return float(np.vdot(u_centred(first), u_centred(second)) / (n * (n - 3)))
+
+
+def check_kernel(matrix: npt.ArrayLike, *, argument: str) -> np.ndarray:
+    """Return a kernel in float64; raises unless it is square, symmetric and finite."""
+    kernel = check_square(matrix, argument=argument).astype(np.float64)
+    if not np.isfinite(kernel).all():
+        raise ValueError(f"`{argument}` holds NaN or infinite values.")
+    if not np.allclose(kernel, kernel.T, rtol=1e-8, atol=1e-8 * np.abs(kernel).max(initial=0)):
+        raise ValueError(f"`{argument}` is not symmetric, as a kernel is.")
+    return kernel
+
+
+def minibatch_cka(pairs_of_batches: Iterable[tuple[npt.ArrayLike, npt.ArrayLike]]) -> float:
+    """Linear CKA of representations that come in batches, none of which is kept.
+
+    The unbiased HSIC of both sides, and of each with itself, are summed over the batches, and one
+    ratio is made at the end (Nguyen et al.): the expectation does not depend on the batch size,
+    as that of a mean of ratios does.
+
+    Parameters
+    ----------
+    pairs_of_batches : iterable of (array-like (n, p), array-like (n, q))
+        Batches of both representations, each with the same stimuli in the rows. A batch of fewer
+        than four stimuli is merged with the one before, or behind.
+
+    Returns
+    -------
+    float
+        As `linear_cka` debiased, with which it agrees exactly for one batch of all stimuli.
+
+    Raises
+    ------
+    ValueError
+        There are fewer than four stimuli in all; sides of a batch, or widths of batches, differ.
+
+    References
+    ----------
+    Nguyen, T., Raghu, M. and Kornblith, S. (2021). Do wide and deep networks learn the same
+        things? ICLR. https://doi.org/10.48550/arXiv.2010.15327
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pytorch_feature_analysis as pfa
+    >>> rng = np.random.default_rng(0)
+    >>> x, noise = rng.normal(size=(2, 64, 5))
+    >>> y = x + noise
+    >>> round(pfa.minibatch_cka([(x[:32], y[:32]), (x[32:], y[32:])]), 3)
+    0.513
+    """
+    sums = np.zeros(3)
+    for first, second in _merged(pairs_of_batches):
+        n = len(first)
+        one, other = _Linear(first), _Linear(second)
+        sums += np.array(
+            [
+                _product(one, other, debiased=True),
+                one.squared_norm(debiased=True),
+                other.squared_norm(debiased=True),
+            ]
+        ) / (n * (n - 3))
+    return _ratio(*sums)
+
+
+def _merged(
+    pairs: Iterable[tuple[npt.ArrayLike, npt.ArrayLike]],
+) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+    """Yield batches of at least four stimuli."""
+    waiting: tuple[np.ndarray, np.ndarray] | None = None
+    for x, y in pairs:
+        batch = check_pair(x, y, minimum=1)
+        if waiting is not None:
+            for name, before, now in zip("xy", waiting, batch, strict=True):
+                if before.shape[1] != now.shape[1]:
+                    raise ValueError(
+                        f"`pairs_of_batches` has batches of `{name}` with {before.shape[1]} and"
+                        f" with {now.shape[1]} units."
+                    )
+            if min(len(waiting[0]), len(batch[0])) < _FEWEST:
+                batch = (np.vstack([waiting[0], batch[0]]), np.vstack([waiting[1], batch[1]]))
+            else:
+                yield waiting
+        waiting = batch
+    n = 0 if waiting is None else len(waiting[0])
+    if waiting is None or n < _FEWEST:
+        raise ValueError(
+            f"`pairs_of_batches` has {n} stimuli in all; the unbiased estimate needs at least"
+            f" {_FEWEST}."
+        )
+    yield waiting
+
+
+class _Linear:
+    """A representation, centred, and what follows from it alone."""
+
+    def __init__(self, x: np.ndarray) -> None:
+        self.x = centred(x)
+        n_stimuli, n_units = x.shape
+        self.is_wide = n_units > n_stimuli
+
+    @cached_property
+    def gram(self) -> np.ndarray:
+        return self.x @ self.x.T
+
+    @cached_property
+    def diagonal(self) -> np.ndarray:
+        """Of the Gram matrix."""
+        return np.einsum("ij,ij->i", self.x, self.x)
+
+    @cached_property
+    def _squared(self) -> float:
+        product = self.gram if self.is_wide else self.x.T @ self.x
+        return float(np.vdot(product, product))
+
+    def squared_norm(self, *, debiased: bool) -> float:
+        """Squared norm of the centred Gram matrix."""
+        return _debias(self._squared, self, self) if debiased else self._squared
+
+
+def _product(first: _Linear, second: _Linear, *, debiased: bool) -> float:
+    """Inner product of the centred Gram matrices."""
+    if first.is_wide and second.is_wide:
+        total = float(np.vdot(first.gram, second.gram))
+    else:
+        narrow, wide = sorted((first.x, second.x), key=lambda x: x.shape[1])
+        step = max(1, _CHUNK // narrow.shape[1])
+        total = 0.0
+        for start in range(0, wide.shape[1], step):
+            part = narrow.T @ wide[:, start : start + step]
+            total += float(np.vdot(part, part))
+    return _debias(total, first, second) if debiased else total
+
+
+def _debias(total: Any, first: _Linear, second: _Linear) -> Any:
+    """From the inner product of HKH and HLH to that of U(K) and U(L)."""
+    return _debiased(total, first.diagonal, second.diagonal)
+
+
+def _debiased(total: Any, k: np.ndarray, other: np.ndarray) -> Any:
+    # Rows of a centred Gram matrix sum to 0, so that without its diagonal k they sum to -k; what
+    # is left of Song's estimate are products of the two diagonals. Either may be a table, a
+    # representation a row.
+    n = k.shape[-1]
+    sums = np.multiply.outer(k.sum(axis=-1), other.sum(axis=-1))
+    return total - (1 + 2 / (n - 2)) * (k @ other.T) + sums / ((n - 1) * (n - 2))
+
+
+def _ratio(product: float, first: float, second: float) -> float:
+    scale = np.sqrt(max(first, 0.0)) * np.sqrt(max(second, 0.0))
+    return float(product / scale) if scale > 0 else float("nan")
+
+
+def _prepare_linear(x: np.ndarray, **_options: Any) -> _Linear:
+    return _Linear(x)
+
+
+def _compare_linear(first: _Linear, second: _Linear, *, debiased: bool = False) -> float:
+    return _ratio(
+        _product(first, second, debiased=debiased),
+        first.squared_norm(debiased=debiased),
+        second.squared_norm(debiased=debiased),
+    )
+
+
+def _all_linear(prepared: Sequence[_Linear], *, debiased: bool = False) -> np.ndarray:
+    n = len(prepared[0].x)
+    widths = np.array([one.x.shape[1] for one in prepared], dtype=float)
+    # Multiplications of the two ways that lead there.
+    by_units = n * (widths.sum() ** 2 + (widths**2).sum()) / 2
+    by_stimuli = n**2 / 2 * (widths.sum() + len(widths) ** 2)
+    if by_units <= by_stimuli:
+        products = np.empty((len(prepared),) * 2)
+        for i, first in enumerate(prepared):
+            for j, second in enumerate(prepared[: i + 1]):
+                products[i, j] = products[j, i] = _product(first, second, debiased=False)
+    else:
+        products = _products_of_grams([one.x for one in prepared])
+    if debiased:
+        diagonals = np.stack([one.diagonal for one in prepared])
+        products = _debiased(products, diagonals, diagonals)
+    norms = np.sqrt(np.maximum(np.diag(products), 0))
+    norms[norms == 0] = np.nan
+    return products / np.multiply.outer(norms, norms)
+
+
+def _products_of_grams(tables: Sequence[np.ndarray]) -> np.ndarray:
+    """Inner products of all Gram matrices, of which a stretch of rows is made at a time."""
+    n = len(tables[0])
+    step = max(1, _CHUNK // (len(tables) * n))
+    products = np.zeros((len(tables),) * 2)
+    for start in range(0, n, step):
+        rows = slice(start, min(start + step, n))
+        # What is right of the diagonal block stands below it too.
+        inner = np.stack([(x[rows] @ x[rows].T).ravel() for x in tables])
+        products += inner @ inner.T
+        if rows.stop < n:
+            outer = np.stack([(x[rows] @ x[rows.stop :].T).ravel() for x in tables])
+            products += 2 * (outer @ outer.T)
+    return products
+
+
+def _prepare_rbf(
+    x: np.ndarray,
+    *,
+    sigma: float | None = None,
+    bandwidth: str = "absolute",
+    fraction: float = 1.0,
+    normalize: bool = False,
+    debiased: bool = False,
+) -> np.ndarray:
+    """Centred kernel of unit norm; NaN where it has none."""
+    width = _check_bandwidth(sigma, bandwidth, fraction)
+    if normalize:
+        norms = np.linalg.norm(x, axis=1, keepdims=True)
+        x = x / np.where(norms > 0, norms, 1)
+    squared = pattern_geometry(x).squared_euclidean()
+    if bandwidth == "absolute":
+        variance = width**2
+    else:
+        among = squared if bandwidth == "median_all" else squared[squared > 0]
+        variance = width**2 * (float(np.median(among)) if among.size else 0.0)
+    if not variance > 0:
+        if squared.any():
+            raise ValueError(
+                "`bandwidth` is 'median_all', but more than half of the distances are 0, and so"
+                " is their median; 'median_nonzero' leaves these out."
+            )
+        return np.full(squared.shape, np.nan)
+    kernel = np.exp(squared / (-2 * variance))
+    kernel = u_centred(kernel) if debiased else double_centred(kernel)
+    norm = np.linalg.norm(kernel)
+    return kernel / norm if norm > 0 else np.full(kernel.shape, np.nan)
+
+
+def _check_bandwidth(sigma: Any, bandwidth: Any, fraction: Any) -> float:
+    check_name(bandwidth, BANDWIDTHS, argument="bandwidth", what="rule for the width of a kernel")
+    if bandwidth != "absolute" and sigma is not None:
+        raise ValueError(
+            f"`sigma` is the width for the bandwidth 'absolute'; '{bandwidth}' finds its own, to"
+            " be scaled by `fraction`."
+        )
+    argument, value = ("sigma", sigma) if bandwidth == "absolute" else ("fraction", fraction)
+    if value is None:
+        raise ValueError(
+            "`sigma` must be given for the bandwidth 'absolute'; 'median_all' and"
+            " 'median_nonzero' find a width."
+        )
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"`{argument}` must be a number above 0, not {value!r}.")
+    if not 0 < value < np.inf:
+        raise ValueError(f"`{argument}` must be a number above 0, not {value!r}.")
+    return float(value)
+
+
+def _compare_kernels(first: np.ndarray, second: np.ndarray, **_options: Any) -> float:
+    return float(np.vdot(first, second))
+
+
+def _all_kernels(prepared: Sequence[np.ndarray], **_options: Any) -> np.ndarray:
+    rows = np.stack([kernel.ravel() for kernel in prepared])
+    return rows @ rows.T
+
+
+LINEAR_CKA = Measure(
+    "linear_cka",
+    linear_cka,
+    _prepare_linear,
+    _compare_linear,
+    direction="similarity",
+    value_range=(0.0, 1.0),
+    ignores=("translation", "scale", "rotation", "unit order"),
+    needs="more stimuli than units, or debiased=True: else it is near 1 for any data",
+    compare_all=_all_linear,
+)
+RBF_CKA = Measure(
+    "rbf_cka",
+    rbf_cka,
+    _prepare_rbf,
+    _compare_kernels,
+    direction="similarity",
+    value_range=(0.0, 1.0),
+    ignores=("translation", "rotation", "unit order"),
+    needs="a width of the kernel: sigma, or a bandwidth by the median",
+    compare_all=_all_kernels,
+)

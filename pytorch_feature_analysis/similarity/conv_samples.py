@@ -1,0 +1,96 @@
+"""What is a sample, and what a unit, of a convolutional layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from pytorch_feature_analysis._checks import check_count, check_name
+
+MODES = ("flatten", "positions", "avgpool", "interpolate")
+
+
+def conv_samples(
+    a: npt.ArrayLike, mode: str = "flatten", *, size: int | tuple[int, int] | None = None
+) -> np.ndarray:
+    """Turn maps of a convolutional layer into a table for a measure of similarity.
+
+    Parameters
+    ----------
+    a : array-like (n_stimuli, n_channels, height, width)
+    mode : {'flatten', 'positions', 'avgpool', 'interpolate'}
+        'flatten': each channel at each position is a unit. 'positions': each position is a sample
+        of its own, for layers whose maps have one size. 'avgpool': the mean of each channel.
+        'interpolate': as 'positions', of maps resized to `size`, so that layers with maps of
+        different sizes can be compared.
+    size : int or (int, int), optional
+        Height and width for 'interpolate'; one number for both.
+
+    Returns
+    -------
+    ndarray
+        'flatten': (n_stimuli, n_channels * height * width). 'avgpool': (n_stimuli, n_channels).
+        'positions', 'interpolate': (n_stimuli * height * width, n_channels), the positions of a
+        stimulus behind each other, row by row.
+
+    Raises
+    ------
+    ValueError
+        An unknown mode, another shape, or `size` missing where it is needed.
+
+    Notes
+    -----
+    'interpolate' is bilinear with pixels as squares, as ``torch.nn.functional.interpolate`` with
+    ``mode='bilinear'``: where maps become smaller, positions in between are left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pytorch_feature_analysis as pfa
+    >>> maps = np.arange(24.0).reshape(2, 3, 2, 2)
+    >>> [pfa.conv_samples(maps, mode).shape for mode in ("flatten", "positions", "avgpool")]
+    [(2, 12), (8, 3), (2, 3)]
+    >>> pfa.conv_samples(maps, "interpolate", size=1).tolist()
+    [[1.5, 5.5, 9.5], [13.5, 17.5, 21.5]]
+    """
+    check_name(mode, MODES, argument="mode", what="kind of samples")
+    maps = np.asarray(a)
+    if maps.dtype.kind not in "biuf":
+        raise TypeError(f"`a` must hold real numbers, not {maps.dtype}.")
+    if maps.ndim != 4:
+        raise ValueError(
+            "`a` must be maps (n_stimuli, n_channels, height, width), not an array of shape"
+            f" {maps.shape}."
+        )
+    if (size is None) == (mode == "interpolate"):
+        raise ValueError(
+            "`size` must be given for the mode 'interpolate'."
+            if size is None
+            else f"`size` is for the mode 'interpolate', not for '{mode}'."
+        )
+    if mode == "flatten":
+        return maps.reshape(len(maps), -1).copy()
+    if mode == "avgpool":
+        pooled: np.ndarray = maps.mean(axis=(2, 3), dtype=np.float64)
+        return pooled
+    if size is not None:
+        sides = (size, size) if isinstance(size, (int, np.integer)) else tuple(size)
+        if len(sides) != 2:
+            raise ValueError(f"`size` must be one number or two, not {size!r}.")
+        down, across = (
+            _bilinear(old, check_count(new, argument="size"))
+            for old, new in zip(maps.shape[2:], sides, strict=True)
+        )
+        maps = down @ maps.astype(np.float64) @ across.T
+    return np.ascontiguousarray(maps.transpose(0, 2, 3, 1)).reshape(-1, maps.shape[1])
+
+
+def _bilinear(old: int, new: int) -> np.ndarray:
+    """Weights (new, old) of the old positions in each new one."""
+    centres = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+    below = np.minimum(centres.astype(int), max(old - 2, 0))
+    share = centres - below
+    weights = np.zeros((new, old))
+    weights[np.arange(new), below] = 1 - share
+    weights[np.arange(new), np.minimum(below + 1, old - 1)] += share
+    return weights

@@ -1,0 +1,296 @@
+"""Agreement of two RDMs, and measures that compare representations by way of their RDMs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import kendalltau, rankdata
+
+from pytorch_feature_analysis._checks import check_name
+from pytorch_feature_analysis.dissimilarity import compute_rdm
+from pytorch_feature_analysis.matrices import check_square, double_centred, is_symmetric, u_centred
+from pytorch_feature_analysis.similarity._inputs import check_pair
+from pytorch_feature_analysis.similarity._measure import Measure
+
+METHODS = ("pearson", "spearman", "cosine", "kendall_tau_a", "kendall_tau_b")
+CENTRINGS = ("double", "u", "double_upper")
+ENTRIES = ("upper", "all")
+
+
+def compare_rdms(
+    rdm1: npt.ArrayLike,
+    rdm2: npt.ArrayLike,
+    *,
+    method: str = "pearson",
+    centering: str | None = None,
+    entries: str = "upper",
+) -> float:
+    """Agreement of two RDMs of the same items.
+
+    Parameters
+    ----------
+    rdm1, rdm2 : array-like (n_items, n_items)
+        Symmetric.
+    method : {'pearson', 'spearman', 'cosine', 'kendall_tau_a', 'kendall_tau_b'}
+        How the entries are compared. tau-a counts ties for no agreement, which does not favour
+        RDMs that have many; tau-b leaves them out.
+    centering : {None, 'double', 'u', 'double_upper'}, default None
+        'double': take the means of rows and columns off, and compare **all** entries. 'u':
+        U-centre, and compare the triangle. 'double_upper': centre as 'double', and compare the
+        triangle, without the diagonal, which then is not 0.
+    entries : {'upper', 'all'}, default 'upper'
+        Without centring: the upper triangle, or all entries.
+
+    Returns
+    -------
+    float
+        From -1 over 0 (unrelated) to 1 (the same order, or the same but for scale). NaN where an
+        RDM does not vary.
+
+    Raises
+    ------
+    ValueError
+        The RDMs are not square, symmetric and of one size; `entries` beside `centering`; missing
+        cells beside `centering`.
+
+    Notes
+    -----
+    Cells that are missing (NaN) in either RDM are left out of both.
+
+    The cosine of the squared Euclidean RDMs with 'double' is biased `linear_cka`, and with 'u' it
+    is the debiased one. With 'double_upper' it is neither.
+
+    References
+    ----------
+    Nili, H., Wingfield, C., Walther, A., Su, L., Marslen-Wilson, W. and Kriegeskorte, N. (2014).
+        A toolbox for representational similarity analysis. PLoS Comput. Biol. 10, e1003553.
+        https://doi.org/10.1371/journal.pcbi.1003553
+    Székely, G. J. and Rizzo, M. L. (2014). Partial distance correlation with methods for
+        dissimilarities. Ann. Statist. 42, 2382-2412. https://doi.org/10.1214/14-AOS1255
+
+    Examples
+    --------
+    >>> import pytorch_feature_analysis as pfa
+    >>> near, far = [[0, 1, 2], [1, 0, 3], [2, 3, 0]], [[0, 1, 4], [1, 0, 9], [4, 9, 0]]
+    >>> [round(pfa.compare_rdms(near, far, method=how), 4) for how in ("pearson", "spearman")]
+    [0.9897, 1.0]
+    """
+    check_name(method, METHODS, argument="method", what="way to compare RDMs")
+    check_name(entries, ENTRIES, argument="entries", what="choice of entries")
+    if centering is not None:
+        check_name(centering, CENTRINGS, argument="centering", what="way to centre an RDM")
+        if entries == "all" and centering != "double":
+            raise ValueError(
+                f"`entries` is 'all', but the `centering` '{centering}' compares the triangle."
+            )
+    first, second = (_check_rdm(rdm, name) for rdm, name in ((rdm1, "rdm1"), (rdm2, "rdm2")))
+    if first.shape != second.shape:
+        raise ValueError(
+            f"`rdm1` and `rdm2` must be of the same items, but they have {len(first)} and"
+            f" {len(second)}."
+        )
+    for name, rdm in (("rdm1", first), ("rdm2", second)):
+        if centering is not None and not np.isfinite(rdm).all():
+            raise ValueError(
+                f"`{name}` has missing cells, so that its means are unknown: leave their items out"
+                " before centring."
+            )
+    one, other = (_entries_of(rdm, centering, entries) for rdm in (first, second))
+    known = np.isfinite(one) & np.isfinite(other)
+    return _agreement(one[known], other[known], method)
+
+
+def rsa(
+    x: npt.ArrayLike, y: npt.ArrayLike, rdm_metric: Any = "corr", compare: str = "pearson"
+) -> float:
+    """Representational similarity analysis: agreement of the RDMs of two representations.
+
+    Parameters
+    ----------
+    x : array-like (n_stimuli, p)
+    y : array-like (n_stimuli, q)
+        The two representations, with the same stimuli in the rows.
+    rdm_metric : str or (str, callable), default 'corr'
+        How two patterns are compared, as in `compute_rdm`.
+    compare : str, default 'pearson'
+        How the upper triangles of the RDMs are compared, as `method` in `compare_rdms`.
+
+    Returns
+    -------
+    float
+        From -1 over 0 (unrelated) to 1 (the same). NaN where an RDM does not vary.
+
+    References
+    ----------
+    Kriegeskorte, N., Mur, M. and Bandettini, P. (2008). Representational similarity analysis -
+        connecting the branches of systems neuroscience. Front. Syst. Neurosci. 2, 4.
+        https://doi.org/10.3389/neuro.06.004.2008
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pytorch_feature_analysis as pfa
+    >>> x = np.random.default_rng(0).normal(size=(10, 5))
+    >>> round(pfa.rsa(x, 3 * x + 1), 6), round(pfa.rsa(x, x**3, "cosine", "spearman"), 3)
+    (1.0, 0.897)
+    """
+    check_name(compare, METHODS, argument="compare", what="way to compare RDMs")
+    first, second = check_pair(x, y, minimum=3)
+    options = {"rdm_metric": rdm_metric, "compare": compare}
+    return _compare_triangles(
+        _prepare_rsa(first, **options), _prepare_rsa(second, **options), **options
+    )
+
+
+def distance_correlation(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
+    """Distance correlation of two representations (Székely et al.).
+
+    The root of the cosine, over all entries, of the double-centred Euclidean distances. 0 (for
+    unlimited data) only where the two are independent, also beyond linear dependence.
+
+    Parameters
+    ----------
+    x : array-like (n_stimuli, p)
+    y : array-like (n_stimuli, q)
+        The two representations, with the same stimuli in the rows.
+
+    Returns
+    -------
+    float
+        From 0 to 1 (the same but for rotation, translation and scale). NaN where one side is the
+        same for all stimuli. Of few stimuli it is above 0 for unrelated data too.
+
+    References
+    ----------
+    Székely, G. J., Rizzo, M. L. and Bakirov, N. K. (2007). Measuring and testing dependence by
+        correlation of distances. Ann. Statist. 35, 2769-2794.
+        https://doi.org/10.1214/009053607000000505
+
+    Examples
+    --------
+    A parabola has no linear correlation, but depends:
+
+    >>> import pytorch_feature_analysis as pfa
+    >>> round(pfa.distance_correlation([[-2], [-1], [0], [1], [2]], [[4], [1], [0], [1], [4]]), 4)
+    0.5159
+    """
+    first, second = check_pair(x, y)
+    return _compare_roots(_prepare_distances(first), _prepare_distances(second))
+
+
+def _check_rdm(rdm: npt.ArrayLike, name: str) -> np.ndarray:
+    matrix = check_square(rdm, argument=name).astype(np.float64)
+    missing = np.isnan(matrix)
+    if not is_symmetric(missing) or not is_symmetric(np.where(missing, 0, matrix)):
+        raise ValueError(f"`{name}` is not symmetric, as an RDM must be here.")
+    return matrix
+
+
+def _entries_of(rdm: np.ndarray, centering: str | None, entries: str) -> np.ndarray:
+    if centering in ("double", "double_upper"):
+        rdm = double_centred(rdm)
+    elif centering == "u":
+        rdm = u_centred(rdm)
+    if centering == "double" or (centering is None and entries == "all"):
+        return rdm.ravel()
+    return rdm[np.triu_indices(len(rdm), k=1)]
+
+
+def _agreement(first: np.ndarray, second: np.ndarray, method: str) -> float:
+    if len(first) < 2:
+        return float("nan")
+    if not method.startswith("kendall"):
+        return float(np.clip(_unit(first, method) @ _unit(second, method), -1, 1))
+    tau = float(kendalltau(first, second).statistic)
+    if method == "kendall_tau_b":
+        return tau
+    # From tau-b back to the pairs that agree less those that do not, over all pairs.
+    n_pairs = len(first) * (len(first) - 1) / 2
+    untied = [1 - _tied_pairs(values) / n_pairs for values in (first, second)]
+    return float(tau * np.sqrt(untied[0] * untied[1]))
+
+
+def _tied_pairs(values: np.ndarray) -> float:
+    counts = np.unique(values, return_counts=True)[1].astype(float)
+    return float((counts * (counts - 1) / 2).sum())
+
+
+def _unit(values: np.ndarray, method: str) -> np.ndarray:
+    """Entries whose inner products are the agreement; NaN where they do not vary."""
+    if method == "spearman":
+        values = rankdata(values)
+    if method != "cosine":
+        varies = np.ptp(values) > 0
+        values = (values - values.mean()) * varies
+    norm = np.linalg.norm(values)
+    return values / norm if norm > 0 else np.full(len(values), np.nan)
+
+
+class _Triangle(NamedTuple):
+    """The upper triangle of an RDM."""
+
+    entries: np.ndarray
+    unit: np.ndarray | None
+    """Entries whose inner products are the agreement, where there are such and none is missing:
+    else which cells are compared depends on the pair."""
+
+
+def _prepare_rsa(
+    x: np.ndarray, *, rdm_metric: Any = "corr", compare: str = "pearson"
+) -> _Triangle:
+    rdm = compute_rdm(x, rdm_metric)
+    upper = rdm[np.triu_indices(len(rdm), k=1)]
+    is_plain = np.isfinite(upper).all() and not compare.startswith("kendall")
+    return _Triangle(upper, _unit(upper, compare) if is_plain else None)
+
+
+def _compare_triangles(
+    first: _Triangle, second: _Triangle, *, compare: str = "pearson", **_options: Any
+) -> float:
+    if first.unit is not None and second.unit is not None:
+        return float(np.clip(first.unit @ second.unit, -1, 1))
+    known = np.isfinite(first.entries) & np.isfinite(second.entries)
+    return _agreement(first.entries[known], second.entries[known], compare)
+
+
+def _prepare_distances(x: np.ndarray) -> np.ndarray:
+    distances = double_centred(compute_rdm(x, "euclidean_distance"))
+    norm = np.linalg.norm(distances)
+    return distances / norm if norm > 0 else np.full(distances.shape, np.nan)
+
+
+def _compare_roots(first: np.ndarray, second: np.ndarray) -> float:
+    return float(np.sqrt(np.clip(np.vdot(first, second), 0, 1)))
+
+
+def _all_roots(prepared: Sequence[np.ndarray]) -> np.ndarray:
+    rows = np.stack([one.ravel() for one in prepared])
+    products: np.ndarray = rows @ rows.T
+    return np.sqrt(np.clip(products, 0, 1))
+
+
+RSA = Measure(
+    "rsa",
+    rsa,
+    _prepare_rsa,
+    _compare_triangles,
+    direction="similarity",
+    value_range=(-1.0, 1.0),
+    ignores=("unit order",),
+    needs="at least three stimuli; what else it ignores depends on the RDM metric",
+    minimum=3,
+)
+DISTANCE_CORRELATION = Measure(
+    "distance_correlation",
+    distance_correlation,
+    _prepare_distances,
+    _compare_roots,
+    direction="similarity",
+    value_range=(0.0, 1.0),
+    ignores=("translation", "scale", "rotation", "unit order"),
+    needs="many stimuli: of few it is above 0 for unrelated data too",
+    compare_all=_all_roots,
+)
