@@ -25,7 +25,9 @@ How alike two representations are
     `linear_cka`, `rbf_cka`, `minibatch_cka`, `hsic`, `cca`, `svcca`, `svcca_coefficients`,
     `pwcca`, `dft_cca`, `pls`, `pca`, `procrustes_distance`, `angular_procrustes`,
     `shape_distance`, `nbs`, `distance_correlation`, `rsa`, `compare_rdms`, `mutual_knn`,
-    `jaccard_knn`, `linear_predictivity`, `conv_samples`; `MEASURES` says what is known of each
+    `jaccard_knn`, `linear_predictivity`, `conv_samples`; `MEASURES` says what is known of each.
+    `get_activations`, `get_similarity_rdms` and `get_minibatch_cka` make stacks of them,
+    `to_similarity` turns back
 What can be told from patterns
     `run_2way_svm_analysis`, `get_decoding_rdms`
 Frames and tables
@@ -41,6 +43,7 @@ Where to begin: `get_rdms`. On the command line: ``pfa --help``.
 from pytorch_feature_analysis._files import filedelete, pickle_dump, pickle_read
 from pytorch_feature_analysis._parallel import parallel_process
 from pytorch_feature_analysis._version import __version__ as __version__
+from pytorch_feature_analysis.activation_frames import get_activations
 from pytorch_feature_analysis.activations import (
     capture,
     get_model_activations_for_image,
@@ -51,6 +54,7 @@ from pytorch_feature_analysis.anova import (
     compute_etas,
     compute_etas_for_model_and_imageset_fast,
 )
+from pytorch_feature_analysis.comparisons import get_similarity_rdms, to_similarity
 from pytorch_feature_analysis.csv_files import combine_csvs, create_or_append_csv
 from pytorch_feature_analysis.dataframes import df_filter, df_filtsort, df_inds2cols, df_subset
 from pytorch_feature_analysis.decoding import run_2way_svm_analysis
@@ -76,6 +80,7 @@ from pytorch_feature_analysis.matrices import (
     stderr,
 )
 from pytorch_feature_analysis.meta_rdms import get_meta_rdms
+from pytorch_feature_analysis.minibatch import get_minibatch_cka
 from pytorch_feature_analysis.models import prepare_model, prepare_models
 from pytorch_feature_analysis.plotting.mds import mds_coordinates, my_mds, rdm_mds
 from pytorch_feature_analysis.plotting.montage import plot_montage
@@ -147,14 +152,17 @@ __all__ = [
     "distance_correlation",
     "fetch_layers",
     "filedelete",
+    "get_activations",
     "get_array_ranks",
     "get_decoding_rdms",
     "get_dissims_that_match",
     "get_extreme_dissims_total",
     "get_meta_rdms",
+    "get_minibatch_cka",
     "get_model_activations_for_image",
     "get_most_uniform_dissims",
     "get_rdms",
+    "get_similarity_rdms",
     "get_upper_triang",
     "hsic",
     "index_nested",
@@ -201,5 +209,6 @@ __all__ = [
     "subset_rdm_df",
     "svcca",
     "svcca_coefficients",
+    "to_similarity",
     "write_rdms",
 ]

@@ -171,13 +171,18 @@ def anova(
 )
 @click.argument("folder")
 @pattern_option
-@click.option("--var1", required=True, metavar="VARIABLE", help="What is decoded,")
+@click.option(
+    "--var1",
+    required=True,
+    metavar="VARIABLE",
+    help="A variable that is decoded, pair by pair of its values.",
+)
 @click.option(
     "--var2",
     required=True,
     metavar="VARIABLE",
-    help="and what must not help: what is tested has values of it that were not learnt. Then the"
-    " same the other way round.",
+    help="The other one: what is tested has values of it that were not learnt. Then it is decoded"
+    " itself, likewise.",
 )
 @list_option(
     "--group",

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._cells import object_series
-from pytorch_feature_analysis.dissimilarity import Metric
 from pytorch_feature_analysis.rdm_comparison import Scramble
 from pytorch_feature_analysis.regroup import Group
 from pytorch_feature_analysis.stack_schema import is_lineage, is_reserved
+
+
+class Named(Protocol):
+    """A metric or a measure."""
+
+    @property
+    def name(self) -> str:
+        """As the column `dissim_metric` has it."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ def assemble(
     stack: pd.DataFrame,
     cells: Mapping[str, list[Any]],
     plans: Sequence[GroupPlan],
-    metrics: Sequence[Metric],
+    metrics: Sequence[Named],
     entry_variables: Sequence[str],
     grouping: Sequence[str],
     kept: Sequence[str],

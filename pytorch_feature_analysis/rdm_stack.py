@@ -103,7 +103,7 @@ def checked_stack(
         )
     rows = Rows(rdm_df.index, argument)
     matrices = [rows.checked(k, _as_matrix, m) for k, m in enumerate(rdm_df["matrix"].tolist())]
-    keys = _each_once(rows, _as_keys, rdm_df["entry_keys"].tolist())
+    keys = each_once(rows, as_keys, rdm_df["entry_keys"].tolist())
     for k, (matrix, row_keys) in enumerate(zip(matrices, keys, strict=True)):
         if len(matrix) != len(row_keys):
             rows.fail(
@@ -111,7 +111,7 @@ def checked_stack(
                 f"has {len(row_keys)} entry_keys, but its matrix is {len(matrix)} x {len(matrix)}",
             )
     filled: dict[str, list[Any]] = {"matrix": matrices, "entry_keys": keys}
-    filled["entry_labels"] = _labels(rdm_df, rows, keys)
+    filled["entry_labels"] = labels_of(rdm_df, rows, keys)
     if rank or "dissim_rankings" in rdm_df.columns:
         filled["dissim_rankings"] = _rankings(rdm_df, rows, matrices, rank)
     stack = rdm_df.copy(deep=False)
@@ -190,7 +190,7 @@ class Rows:
             self.fail(k, str(error), type(error))
 
 
-def _each_once(rows: Rows, func: Callable[[Any], Any], cells: list[Any]) -> list[Any]:
+def each_once(rows: Rows, func: Callable[[Any], Any], cells: list[Any]) -> list[Any]:
     """Apply `func` once to each object among the cells: rows of one image set share theirs."""
     done: dict[int, Any] = {}
     results = []
@@ -244,7 +244,8 @@ def as_key(key: Any) -> tuple[Hashable, ...]:
     return key
 
 
-def _as_keys(cell: Any) -> tuple[tuple[Hashable, ...], ...]:
+def as_keys(cell: Any) -> tuple[tuple[Hashable, ...], ...]:
+    """Return the entry keys of a row as a tuple of tuples."""
     if not isinstance(cell, (tuple, list, np.ndarray, pd.Index)):
         raise TypeError(
             "must have a tuple of tuples in `entry_keys`, one for each row of its matrix,"
@@ -264,7 +265,8 @@ def _as_keys(cell: Any) -> tuple[tuple[Hashable, ...], ...]:
     return keys
 
 
-def _labels(df: pd.DataFrame, rows: Rows, keys: list[Any]) -> list[Any]:
+def labels_of(df: pd.DataFrame, rows: Rows, keys: list[Any]) -> list[Any]:
+    """Return the entry labels of all rows, made of their keys where they are missing."""
     given = df["entry_labels"].tolist() if "entry_labels" in df.columns else [None] * len(df)
     made: dict[int, Any] = {}
     seen: dict[int, Any] = {}

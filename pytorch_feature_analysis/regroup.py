@@ -22,7 +22,7 @@ from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS, is_lineage
 logger = logging.getLogger(__name__)
 
 # Made anew for every RDM: no kind of variable.
-MADE_ANEW = ("matrix", "dissim_rankings")
+MADE_ANEW = ("matrix", "activations", "dissim_rankings")
 # What stacks are crossed by, beside the reserved names: never left out of 'rest', so that a
 # crossing that is incomplete is never read as one variable determining another.
 _FACTORS = ("model", "activation_type", "kernel_set_name")
@@ -46,13 +46,18 @@ def is_scramble(name: str) -> bool:
 
 
 def check_variables(
-    stack: pd.DataFrame, variables: Any, *, argument: str, empty: bool = True
+    stack: pd.DataFrame,
+    variables: Any,
+    *,
+    argument: str,
+    empty: bool = True,
+    frame: str = "rdm_df",
 ) -> list[str]:
     """Return a new list of column names that can group rows, or raise."""
     names = check_sequence(variables, argument=argument, of="names of columns")
     if not names and not empty:
         raise ValueError(
-            f"`{argument}` is empty; name at least one column of `rdm_df` whose values tell the"
+            f"`{argument}` is empty; name at least one column of `{frame}` whose values tell the"
             " entries apart."
         )
     allowed = [column for column in stack.columns if column not in MADE_ANEW]
@@ -64,7 +69,9 @@ def check_variables(
     return names
 
 
-def row_keys(stack: pd.DataFrame, entry_variables: Sequence[str]) -> list[EntryKey]:
+def row_keys(
+    stack: pd.DataFrame, entry_variables: Sequence[str], *, frame: str = "rdm_df"
+) -> list[EntryKey]:
     """Entry key of every row: the values of its entry variables, in the order given."""
     columns = []
     for variable in entry_variables:
@@ -72,7 +79,7 @@ def row_keys(stack: pd.DataFrame, entry_variables: Sequence[str]) -> list[EntryK
         missing = [k for k, value in enumerate(values) if frozen(value) is None]
         if missing:
             raise ValueError(
-                f"`entry_variables` names {variable!r}, but `rdm_df` has no value of it in"
+                f"`entry_variables` names {variable!r}, but `{frame}` has no value of it in"
                 f" {_rows_in_words(stack, missing)}, so these entries would have no name; fill"
                 " the column in, or leave these rows out."
             )
@@ -225,17 +232,19 @@ def align(
     group: Group,
     entry_keys: Sequence[tuple[EntryKey, ...]],
     entry_labels: Sequence[tuple[dict[str, Any], ...]],
+    *,
+    what: str = "RDMs",
 ) -> list[np.ndarray | None]:
-    """Where the items of the first row's RDM are in each row's; None where they are alike.
+    """Where the items of the first row are in each row; None where they are alike.
 
-    `entry_keys` and `entry_labels` are those of all rows of the stack. Raises where a row of the
-    group has other items, or labels them otherwise.
+    `entry_keys` and `entry_labels` are those of all rows of the frame, of which `what` says what
+    they hold. Raises where a row of the group has other items, or labels them otherwise.
     """
     keys = [entry_keys[k] for k in group.positions]
     labels = [entry_labels[k] for k in group.positions]
     if len(keys[0]) < 2:
         raise ValueError(
-            f"`rdm_df` holds RDMs of {len(keys[0])} entries in the group{group.name}: they have no"
+            f"there are {what} of {len(keys[0])} entries in the group{group.name}: they have no"
             " pair of entries, so there is nothing to compare; leave them out."
         )
     orders: list[np.ndarray | None] = []
@@ -247,17 +256,17 @@ def align(
             further = [item for item in row if item not in set(keys[0])]
             if lacking or further:
                 raise ValueError(
-                    f"the RDMs of the group{group.name} are not over the same entries: as compared"
-                    f" with that of {group.entry_keys[0]!r}, that of {key!r} lacks"
+                    f"the {what} of the group{group.name} are not over the same entries: as"
+                    f" compared with that of {group.entry_keys[0]!r}, that of {key!r} lacks"
                     f" {in_words(lacking) or 'none'} and has {in_words(further) or 'none'} more."
-                    " Group by what tells them apart, or take the entries they share with"
-                    " `subset_rdm_df`."
+                    " Group by what tells them apart, or take the entries that they share"
+                    f"{', with `subset_rdm_df`' if what == 'RDMs' else ''}."
                 )
             order = np.array([places[item] for item in keys[0]])
             row_labels = tuple(row_labels[place] for place in order.tolist())
         if row_labels != labels[0] and frozen(row_labels) != frozen(labels[0]):
             raise ValueError(
-                f"the RDMs of the group{group.name} have the same `entry_keys`, but other"
+                f"the {what} of the group{group.name} have the same `entry_keys`, but other"
                 f" `entry_labels`: {row_labels[0]!r} for {key!r} where"
                 f" {group.entry_keys[0]!r} has {labels[0][0]!r}. Name the entries alike, or group"
                 " by what tells them apart."

@@ -45,7 +45,7 @@ LEVELS = {
     ],
     "2b": [
         *["accumulation", "anova_design", "activations", "decoding_plan", "planning", "regroup"],
-        *["stack_parquet", "stack_subset"],
+        *["activation_schema", "stack_parquet", "stack_subset"],
     ],
     "2c": [
         *["anova_sums", "anova_tables", "decoding_table", "meta_frame", "rdm_jobs"],
@@ -55,7 +55,10 @@ LEVELS = {
     "2e": ["rdm_units", "stack_files"],
     "2f": ["rdm_call", "rdm_forecast", "store"],
     "2g": ["decoding_run", "rdm_rows"],
-    "3": ["anova", "decoding", "decoding_rdms", "meta_rdms", "rdms", "tolerance"],
+    "3": [
+        *["activation_frames", "anova", "comparisons", "decoding", "decoding_rdms", "meta_rdms"],
+        *["minibatch", "rdms", "tolerance"],
+    ],
     "4": ["stimuli"],
     "5a": [
         *["plotting", "plotting._arguments", "plotting._dots", "plotting._figure"],

@@ -1,6 +1,6 @@
 """Measures of similarity between two representations of the same stimuli, one family a file."""
 
-from pytorch_feature_analysis.similarity._measure import Measure
+from pytorch_feature_analysis.similarity._measure import Measure as Measure
 from pytorch_feature_analysis.similarity.cca import CCA
 from pytorch_feature_analysis.similarity.cka import LINEAR_CKA, RBF_CKA
 from pytorch_feature_analysis.similarity.neighbors import NEIGHBORS

@@ -35,6 +35,8 @@ class Measure:
     """The data that it is meaningful for, in a sentence."""
     minimum: int = 2
     """The fewest stimuli."""
+    saturates: bool = False
+    """Whether it is near its best for any data that have more units than stimuli."""
     is_symmetric: bool = True
     compare_all: Callable[..., np.ndarray] | None = None
     """``compare_all(prepared, **options)``: the values (n, n) of all pairs of a list at once,

@@ -64,7 +64,6 @@ def cca(x: npt.ArrayLike, y: npt.ArrayLike, *, regularization: float = 0.0) -> n
     >>> pfa.cca(x, np.column_stack([x[:, 0], rng.normal(size=50)])).round(3).tolist()
     [1.0, 0.142]
     """
-    regularization = _check_share(regularization, "regularization")
     first, second = check_pair(x, y)
     one = _prepare_cca(first, regularization=regularization)
     other = _prepare_cca(second, regularization=regularization)
@@ -173,11 +172,6 @@ def svcca_coefficients(
     >>> len(pfa.svcca_coefficients(x, x, n_dims=7))
     3
     """
-    if n_dims is not None:
-        n_dims = check_count(n_dims, argument="n_dims")
-    variance = _check_share(variance, "variance")
-    if variance == 0:
-        raise ValueError("`variance` must be above 0, at most 1, not 0.")
     first, second = check_pair(x, y)
     options: dict[str, Any] = {"n_dims": n_dims, "variance": variance, "center": center}
     one, other = _prepare_svcca(first, **options), _prepare_svcca(second, **options)
@@ -368,6 +362,7 @@ class _Basis(NamedTuple):
 
 
 def _prepare_cca(x: np.ndarray, *, regularization: float = 0.0) -> _Basis:
+    regularization = _check_share(regularization, "regularization")
     x = centred(x)
     left, s = _svd(x)
     if regularization and len(s):
@@ -378,6 +373,11 @@ def _prepare_cca(x: np.ndarray, *, regularization: float = 0.0) -> _Basis:
 def _prepare_svcca(
     x: np.ndarray, *, n_dims: int | None = None, variance: float = 0.99, center: bool = True
 ) -> _Basis:
+    if n_dims is not None:
+        n_dims = check_count(n_dims, argument="n_dims")
+    variance = _check_share(variance, "variance")
+    if variance == 0:
+        raise ValueError("`variance` must be above 0, at most 1, not 0.")
     left, s = _svd(centred(x) if center else x)
     if n_dims is None:
         shares = np.cumsum(s**2) / max((s**2).sum(), np.finfo(float).tiny)
@@ -505,6 +505,7 @@ CCA = [
         value_range=(0.0, 1.0),
         ignores=_ANY_MAP,
         needs=_NEEDS,
+        saturates=True,
         compare_all=_all_means,
     ),
     Measure(
@@ -527,6 +528,7 @@ CCA = [
         value_range=(0.0, 1.0),
         ignores=("translation", "scale", "unit order"),
         needs=_NEEDS,
+        saturates=True,
         is_symmetric=False,
     ),
 ]

@@ -465,6 +465,7 @@ LINEAR_CKA = Measure(
     value_range=(0.0, 1.0),
     ignores=("translation", "scale", "rotation", "unit order"),
     needs="more stimuli than units, or debiased=True: else it is near 1 for any data",
+    saturates=True,
     compare_all=_all_linear,
 )
 RBF_CKA = Measure(
@@ -476,5 +477,6 @@ RBF_CKA = Measure(
     value_range=(0.0, 1.0),
     ignores=("translation", "rotation", "unit order"),
     needs="a width of the kernel: sigma, or a bandwidth by the median",
+    saturates=True,
     compare_all=_all_kernels,
 )

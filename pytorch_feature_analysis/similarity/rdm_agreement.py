@@ -137,7 +137,6 @@ def rsa(
     >>> round(pfa.rsa(x, 3 * x + 1), 6), round(pfa.rsa(x, x**3, "cosine", "spearman"), 3)
     (1.0, 0.897)
     """
-    check_name(compare, METHODS, argument="compare", what="way to compare RDMs")
     first, second = check_pair(x, y, minimum=3)
     options = {"rdm_metric": rdm_metric, "compare": compare}
     return _compare_triangles(
@@ -241,6 +240,7 @@ class _Triangle(NamedTuple):
 def _prepare_rsa(
     x: np.ndarray, *, rdm_metric: Any = "corr", compare: str = "pearson"
 ) -> _Triangle:
+    check_name(compare, METHODS, argument="compare", what="way to compare RDMs")
     rdm = compute_rdm(x, rdm_metric)
     upper = rdm[np.triu_indices(len(rdm), k=1)]
     is_plain = np.isfinite(upper).all() and not compare.startswith("kendall")

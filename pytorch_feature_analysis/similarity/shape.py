@@ -132,7 +132,6 @@ def shape_distance(x: npt.ArrayLike, y: npt.ArrayLike, alpha: float = 1.0) -> fl
     >>> [round(pfa.shape_distance(x, sheared, alpha), 3) for alpha in (1, 0.5, 0)]
     [0.273, 0.137, 0.0]
     """
-    alpha = _check_alpha(alpha)
     first, second = check_pair(x, y)
     return _compare_angle(_prepare(first, alpha=alpha), _prepare(second, alpha=alpha))
 
@@ -182,7 +181,7 @@ class _Cloud(NamedTuple):
 
 
 def _prepare(x: np.ndarray, *, alpha: float = 1.0) -> _Cloud:
-    x = centred(x)
+    x, alpha = centred(x), _check_alpha(alpha)
     if alpha < 1:
         left, s, _ = np.linalg.svd(x, full_matrices=False)
         kept = s > s[:1] * max(x.shape) * np.finfo(float).eps
@@ -231,6 +230,7 @@ PROCRUSTES = [
         value_range=(0.0, 1.0),
         ignores=_IGNORES,
         needs=_NEEDS,
+        saturates=True,
     ),
     Measure(
         "angular_procrustes",
@@ -241,6 +241,7 @@ PROCRUSTES = [
         value_range=(0.0, np.pi / 2),
         ignores=_IGNORES,
         needs=_NEEDS,
+        saturates=True,
     ),
     Measure(
         "shape_distance",
@@ -251,6 +252,7 @@ PROCRUSTES = [
         value_range=(0.0, np.pi / 2),
         ignores=_IGNORES,
         needs=_NEEDS,
+        saturates=True,
     ),
     Measure(
         "nbs",
@@ -261,5 +263,6 @@ PROCRUSTES = [
         value_range=(0.0, 1.0),
         ignores=_IGNORES,
         needs=_NEEDS,
+        saturates=True,
     ),
 ]

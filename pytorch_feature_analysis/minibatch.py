@@ -1,0 +1,340 @@
+"""Minibatch CKA: all layers of networks compared in one pass, without keeping activations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import tee
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from pytorch_feature_analysis._cells import object_series
+from pytorch_feature_analysis._checks import (
+    RandomState,
+    check_count,
+    check_random_state,
+    child_generator,
+)
+from pytorch_feature_analysis._decoding import describe_image
+from pytorch_feature_analysis.activations import choose_targets
+from pytorch_feature_analysis.gram import pattern_geometry
+from pytorch_feature_analysis.images import check_images
+from pytorch_feature_analysis.matrices import u_centred
+from pytorch_feature_analysis.model_arguments import check_models, check_which_layers
+from pytorch_feature_analysis.models import check_device
+from pytorch_feature_analysis.rdm_jobs import using_threads
+from pytorch_feature_analysis.selection import greedy_order
+from pytorch_feature_analysis.stream import (
+    Batch,
+    Target,
+    as_float,
+    preprocessing_of,
+    read_batches,
+    stream_outputs,
+    to_input,
+)
+
+# The fewest stimuli that an unbiased estimate is defined for.
+_FEWEST = 4
+# Under which keys loaders that yield dicts have their images.
+_INPUT_KEYS = ("image", "images", "pixel_values", "input", "inputs", "x")
+_KEPT_PIXELS = 2**29
+
+
+def get_minibatch_cka(
+    models_dict: Mapping[str, nn.Module],
+    images: Sequence[Any] | Iterable[Any],
+    which_layers: Mapping[str, Sequence[Any]] | Sequence[Any] | None = None,
+    batch_size: int = 64,
+    epochs: int = 1,
+    *,
+    df_name: str = "minibatch_cka",
+    device: Any = None,
+    num_threads: int | None = None,
+    progress: bool = True,
+    random_state: RandomState = 0,
+) -> pd.DataFrame:
+    """Linear CKA of all layers of one or of several networks, from one pass a batch.
+
+    Of each batch, the unbiased HSIC of every pair of layers is added to sums, and one ratio is
+    made at the end, as by `minibatch_cka`. No activations are kept beyond their batch.
+
+    Parameters
+    ----------
+    models_dict : dict of str to torch.nn.Module
+        Models of `prepare_models`; any modules, where `images` is a loader.
+    images : sequence of path or PIL image, or loader
+        A list goes through each model's own preprocessing, shuffled in each epoch. A loader is
+        any iterable of batches (tensors; tuples or lists whose first part is a tensor; dicts with
+        an 'image', 'pixel_values', 'input' or 'x'), which are the input of all networks as they
+        are.
+    which_layers : dict of str to sequence, or sequence, optional
+        As in `get_rdms`: per model, or for all. Default: the input and all leaf modules.
+    batch_size : int, default 64
+        Images a batch of a list, at least 4; batches are as equally long as can be, and none has
+        fewer than 4. A loader has its own.
+    epochs : int, default 1
+        How often to go through the images; sums go on over them.
+    df_name : str, default 'minibatch_cka'
+        Name of the result.
+    device : str or torch.device, optional
+        Where the networks run; default where they are.
+    num_threads : int, optional
+        Threads of torch and BLAS; default as they are set here.
+    progress : bool, default True
+        Show a bar of batches.
+    random_state : int, numpy Generator or None, default 0
+        Seed of the order of the images.
+
+    Returns
+    -------
+    DataFrame
+        One row: ``matrix`` is 1 - CKA (`to_similarity` gives CKA), ``entry_keys`` are (model,
+        layer) in the order asked for, and ``dissim_metric`` tells batch size and epochs.
+
+    Raises
+    ------
+    ValueError
+        Fewer than four images, unknown models or layers, an iterator that is gone after one
+        epoch.
+    TypeError
+        A loader whose batches hold no tensor.
+
+    Notes
+    -----
+    Batches of fewer than four stimuli are merged with those before or behind. A layer that is the
+    same for all images of all batches has NaN.
+
+    References
+    ----------
+    Nguyen, T., Raghu, M. and Kornblith, S. (2021). Do wide and deep networks learn the same
+        things? ICLR. https://doi.org/10.48550/arXiv.2010.15327
+
+    Examples
+    --------
+    >>> import torch
+    >>> import pytorch_feature_analysis as pfa
+    >>> _ = torch.manual_seed(0)
+    >>> net = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.ReLU())
+    >>> batches = list(torch.randn(40, 3).split(16))
+    >>> row = pfa.get_minibatch_cka({"net": net}, batches, ["fc1", "relu1"], progress=False)
+    >>> row["entry_keys"][0]
+    (('net', 'fc1'), ('net', 'relu1'))
+    >>> pfa.to_similarity(row)["matrix"][0].round(2).tolist()
+    [[1.0, 0.88], [0.88, 1.0]]
+    """
+    # Deferred: only a call needs it.
+    from tqdm.auto import tqdm
+
+    models = check_models(models_dict)
+    requests = check_which_layers(which_layers, models)
+    batch_size = check_count(batch_size, argument="batch_size", minimum=_FEWEST)
+    epochs = check_count(epochs, argument="epochs")
+    where = check_device(device)
+    if num_threads is None:
+        num_threads = torch.get_num_threads()
+    num_threads = check_count(num_threads, argument="num_threads")
+    root = check_random_state(random_state)
+    if not isinstance(df_name, str):
+        raise TypeError(f"`df_name` must be a string, not {df_name!r}.")
+    source: _Listed | _Loaded
+    if isinstance(images, (list, tuple)) and not any(map(_is_batch, images[:1])):
+        source = _Listed(images, models, batch_size, root)
+    else:
+        source = _Loaded(images, models, epochs)
+
+    layers = []
+    for name, model in models.items():
+        targets, *_ = choose_targets(
+            model, source.examples[name], requests[name], model_name=name, device=where
+        )
+        layers.append(_Layers(name, model, targets))
+    keys = [(one.name, target.label[0]) for one in layers for target in one.targets]
+    sums = np.zeros((len(keys), len(keys)))
+    with (
+        using_threads(num_threads),
+        tqdm(total=source.n_batches and source.n_batches * epochs, disable=not progress) as bar,
+    ):
+        for epoch in range(epochs):
+            for batches in source.epoch(epoch):
+                grams = [gram for one in layers for gram in one.grams(batches[one.name], where)]
+                n = len(batches[layers[0].name].positions)
+                rows = np.stack([gram.ravel() for gram in grams])
+                sums += rows @ rows.T / (n * (n - 3))
+                bar.update()
+    norms = np.sqrt(np.diag(sums))
+    norms[norms == 0] = np.nan
+    rdm = 1 - sums / np.multiply.outer(norms, norms)
+    rdm = (rdm + rdm.T) / 2
+    np.fill_diagonal(rdm, 0)
+    rdm.flags.writeable = False
+    size = f"batch_size={batch_size}, " if isinstance(source, _Listed) else ""
+    row = {
+        "df_name": df_name,
+        "dissim_metric": f"minibatch_cka({size}epochs={epochs})",
+        "dissim_rankings": greedy_order(rdm),
+        "entry_keys": tuple(keys),
+        "entry_labels": tuple({"model": name, "layer": layer} for name, layer in keys),
+        "matrix": rdm,
+        "perm": "orig_data",
+    }
+    return pd.DataFrame({name: object_series([cell]) for name, cell in row.items()})
+
+
+class _Layers:
+    """A network, and what of a batch its layers leave: their centred Gram matrices."""
+
+    def __init__(self, name: str, model: nn.Module, targets: Sequence[Target]) -> None:
+        self.name, self.model, self.targets = name, model, targets
+
+    def grams(self, batch: Batch, device: Any) -> list[np.ndarray]:
+        found: dict[str, np.ndarray] = {}
+        n = len(batch.positions)
+
+        def keep(target: Target, _: Batch, output: torch.Tensor) -> None:
+            patterns = as_float(output[:n]).reshape(n, -1).cpu().numpy()
+            # U-centred squared distances are those of the Gram matrix, times -2.
+            gram = u_centred(pattern_geometry(patterns).squared_euclidean())
+            found[target.label[0]] = gram / -2
+
+        distinct = [target for target in self.targets if not target.same_as]
+        stream_outputs(self.model, iter([batch]), distinct, keep, device=device)
+        for name, gram in found.items():
+            if not np.isfinite(gram).all():
+                raise ValueError(
+                    f"layer '{name}' of model '{self.name}' puts out NaN or infinite values."
+                )
+        return [found[target.same_as or target.label[0]] for target in self.targets]
+
+
+class _Listed:
+    """Images that each model prepares on its own."""
+
+    def __init__(
+        self, images: Sequence[Any], models: Mapping[str, nn.Module], batch_size: int, root: int
+    ) -> None:
+        if len(images) < _FEWEST:
+            raise ValueError(
+                f"`images` holds {len(images)} images; the unbiased estimate needs at least"
+                f" {_FEWEST}."
+            )
+        loaded = check_images(images, argument="images", keep_bytes=_KEPT_PIXELS)
+        self._images = [one.image or image for one, image in zip(loaded, images, strict=True)]
+        self._names = [describe_image(image) for image in images]
+        self._root = root
+        self._transforms = {name: preprocessing_of(model, name) for name, model in models.items()}
+        self._n_parts = min(-(-len(images) // batch_size), len(images) // _FEWEST)
+        self.n_batches: int | None = self._n_parts
+        self.examples = {
+            name: to_input(self._images[0], transform, self._names[0])
+            for name, transform in self._transforms.items()
+        }
+
+    def epoch(self, number: int) -> Iterator[dict[str, Batch]]:
+        generator = child_generator(self._root, "epoch", number)
+        order = generator.permutation(len(self._images))
+        parts = np.array_split(order, self._n_parts)
+        # What is short is padded.
+        size = max(map(len, parts))
+        streams = {
+            name: self._batches(transform, parts, size)
+            for name, transform in self._transforms.items()
+        }
+        for _ in parts:
+            yield {name: next(stream) for name, stream in streams.items()}
+
+    def _batches(self, transform: Any, parts: Sequence[np.ndarray], size: int) -> Iterator[Batch]:
+        for part in parts:
+            chosen = part.tolist()
+            batches = list(
+                read_batches(
+                    [self._images[i] for i in chosen],
+                    transform,
+                    size,
+                    names=[self._names[i] for i in chosen],
+                )
+            )
+            if len(batches) > 1:
+                raise ValueError(
+                    "the images have different sizes after the model's preprocessing, so that no"
+                    " layer has one shape; use a transform that evens them."
+                )
+            yield batches[0]
+
+
+class _Loaded:
+    """Batches that are the input of all networks."""
+
+    def __init__(self, loader: Any, models: Mapping[str, nn.Module], epochs: int) -> None:
+        try:
+            batches = iter(loader)
+        except TypeError:
+            raise TypeError(
+                "`images` must be a list of paths or PIL images, or an iterable of batches, not"
+                f" {type(loader).__name__}."
+            ) from None
+        self._names = list(models)
+        self._loader = loader
+        if batches is loader:
+            if epochs > 1:
+                raise ValueError(
+                    "`images` is an iterator, which is gone after one epoch; give a loader or a"
+                    " list of batches for several."
+                )
+            # The first batch is looked at before.
+            batches, self._loader = tee(loader)
+        first = next(batches, None)
+        if first is None:
+            raise ValueError("`images` is a loader without any batch.")
+        example = _input_of(first)[0]
+        self.examples = dict.fromkeys(models, example)
+        self.n_batches: int | None = None
+
+    def epoch(self, _number: int) -> Iterator[dict[str, Batch]]:
+        waiting: torch.Tensor | None = None
+        for batch in self._loader:
+            inputs = _input_of(batch)
+            if waiting is not None:
+                if min(len(waiting), len(inputs)) < _FEWEST:
+                    inputs = torch.cat([waiting, inputs])
+                else:
+                    yield self._of(waiting)
+            waiting = inputs
+        if waiting is None or len(waiting) < _FEWEST:
+            raise ValueError(
+                f"`images` has {0 if waiting is None else len(waiting)} images in all; the"
+                f" unbiased estimate needs at least {_FEWEST}."
+            )
+        yield self._of(waiting)
+
+    def _of(self, inputs: torch.Tensor) -> dict[str, Batch]:
+        return dict.fromkeys(self._names, Batch(list(range(len(inputs))), inputs))
+
+
+def _is_batch(item: Any) -> bool:
+    return isinstance(item, (torch.Tensor, Mapping)) or (
+        isinstance(item, (tuple, list)) and bool(item) and isinstance(item[0], torch.Tensor)
+    )
+
+
+def _input_of(batch: Any) -> torch.Tensor:
+    found = batch
+    if isinstance(batch, Mapping):
+        key = next((key for key in _INPUT_KEYS if key in batch), None)
+        found = batch[key] if key is not None else None
+        if key is None:
+            raise TypeError(
+                f"`images` yields dicts with the keys {list(batch)}, none of which is"
+                f" {', '.join(map(repr, _INPUT_KEYS))}."
+            )
+    elif isinstance(batch, (tuple, list)) and batch:
+        found = batch[0]
+    if not isinstance(found, torch.Tensor) or not found.is_floating_point() or found.ndim < 2:
+        raise TypeError(
+            "`images` must yield tensors of floats (n_images, ...), or tuples or dicts with one,"
+            f" not {type(found).__name__}."
+        )
+    return found
