@@ -14,7 +14,7 @@ RDMs of every order
 Stacks and their files
     `read_rdms`, `write_rdms`, `check_rdm_stack`, `subset_rdm_df`, `stack_columns`
 Pictures
-    `rdm_mds` (also `my_mds`), `mds_coordinates`, `plot_montage`
+    `rdm_mds` (also `my_mds`), `mds_coordinates`, `plot_heatmap`, `plot_montage`
 Choice of stimuli
     `select_stimuli`, `max_disagreement`, `get_extreme_dissims_total`, `selection_report`,
     `get_dissims_that_match`, `get_most_uniform_dissims`
@@ -82,6 +82,7 @@ from pytorch_feature_analysis.matrices import (
 from pytorch_feature_analysis.meta_rdms import get_meta_rdms
 from pytorch_feature_analysis.minibatch import get_minibatch_cka
 from pytorch_feature_analysis.models import prepare_model, prepare_models
+from pytorch_feature_analysis.plotting.heatmap import plot_heatmap
 from pytorch_feature_analysis.plotting.mds import mds_coordinates, my_mds, rdm_mds
 from pytorch_feature_analysis.plotting.montage import plot_montage
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
@@ -184,6 +185,7 @@ __all__ = [
     "pickle_dump",
     "pickle_read",
     "plan_rdms",
+    "plot_heatmap",
     "plot_montage",
     "pls",
     "prepare_model",

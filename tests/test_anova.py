@@ -2,6 +2,7 @@ import itertools
 import logging
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from made_runs import Maps, Tokens, pictures, prepared
@@ -260,6 +261,28 @@ def test_unequal_cells_by_types_two_and_three_are_differences_of_least_squares()
         total = ((table - table.mean(axis=0)) ** 2).sum(axis=0)
         np.testing.assert_allclose(found["ss_total"], total, rtol=1e-10)
     assert np.abs(expected["II"]["obj"] - expected["III"]["obj"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("ss_type", ["II", "III"])
+def test_statsmodels_finds_the_same_sums_f_and_p(ss_type):
+    ols = pytest.importorskip("statsmodels.formula.api").ols
+    anova_lm = pytest.importorskip("statsmodels.stats.anova").anova_lm
+    rng = np.random.default_rng(12)
+    keys = [key for key in crossed(OBJECTS, COLORS, n=4) if rng.random() < 0.6 or key[2] == 0]
+    table = rng.normal(size=(len(keys), 3)) + [[key[0] == "cup"] for key in keys]
+    types = ("obj", "color", "view")
+    _, found = table_run(keys, table, types, ss_type=ss_type, maps=True)
+    terms = {"obj": "C(obj, Sum)", "color": "C(color, Sum)"}
+    terms["interaction"] = "C(obj, Sum):C(color, Sum)"
+    for unit in range(table.shape[1]):
+        frame = pd.DataFrame(keys, columns=types).assign(response=table[:, unit])
+        fitted = ols("response ~ C(obj, Sum) * C(color, Sum)", frame).fit()
+        expected = anova_lm(fitted, typ=ss_type)
+        assert found["ss_error"][unit] == pytest.approx(expected.loc["Residual", "sum_sq"])
+        for name, term in terms.items():
+            for key, column in (("ss", "sum_sq"), ("F", "F"), ("p", "PR(>F)")):
+                value = found[f"{key}_{name}"][unit]
+                assert value == pytest.approx(expected.loc[term, column], rel=1e-8), (name, key)
 
 
 def test_with_equal_cells_the_types_do_not_differ():

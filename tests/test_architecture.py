@@ -66,7 +66,7 @@ LEVELS = {
     ],
     "5b": ["plotting._point_map", "plotting._projected"],
     "5c": ["plotting._deep_map", "plotting._flat_map"],
-    "5d": ["plotting.mds", "plotting.montage"],
+    "5d": ["plotting.heatmap", "plotting.mds", "plotting.montage"],
     "5e": ["__init__"],
     "6a": ["demo_digits", "demo_figures"],
     "6b": ["demo"],

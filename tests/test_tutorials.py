@@ -52,7 +52,7 @@ def second(run):
 def test_there_are_tutorials():
     names = [path.stem for path in TUTORIALS]
     assert names[:2] == ["01_from_images_to_meta_rdms", "02_large_runs"]
-    assert names[2:] == ["07_choosing_stimuli", "08_units_svm_anova"]
+    assert names[2:] == ["05_minibatch_cka", "07_choosing_stimuli", "08_units_svm_anova"]
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
@@ -232,3 +232,16 @@ def test_the_units_of_the_eighth_carry_what_its_text_says(run):
     of_rdms = names["of_rdms"].groupby(["model", "layer"])["place_tolerance"].mean()
     assert of_rdms["trained", "fc2"] > 0.8
     assert of_rdms["untrained"].max() < 0 > of_rdms["trained", "conv3"]
+
+
+def test_the_layers_of_the_fifth_are_alike_as_its_text_says(run):
+    _, names = run(_called("05"))
+    assert names["right"] > 0.9
+    matrix = names["similar"]["matrix"].item()
+    assert matrix.shape == (14, 14)
+    np.testing.assert_allclose(np.diag(matrix), 1)
+    # Pooled estimates are about that of the whole, whatever the size; means of biased ones rise.
+    assert np.abs(np.array(names["pooled"]) - names["whole"]).max() < 0.05
+    assert names["pooled"][-1] == pytest.approx(names["whole"], abs=1e-6)
+    assert names["means"] == sorted(names["means"], reverse=True)
+    assert names["means"][0] > names["whole"] + 0.1

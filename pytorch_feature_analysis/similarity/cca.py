@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pytorch_feature_analysis._checks import check_count
+from pytorch_feature_analysis._threads import blas_threads, in_threads, n_blas_threads
 from pytorch_feature_analysis.similarity._inputs import centred, check_pair, check_representation
 from pytorch_feature_analysis.similarity._measure import Measure
 
@@ -438,19 +440,16 @@ def _compare_mean(first: _Basis, second: _Basis, **_options: Any) -> float:
 
 
 def _all_means(prepared: Sequence[_Basis], **_options: Any) -> np.ndarray:
-    """Means of all pairs, from one product of all bases."""
-    stops = np.cumsum([one.basis.shape[1] for one in prepared])
-    places = [
-        slice(stop - one.basis.shape[1], stop) for one, stop in zip(prepared, stops, strict=True)
-    ]
-    everything = np.concatenate([one.basis for one in prepared], axis=1)
+    """Means of all pairs, in threads that each decompose products of their own."""
     values = np.full((len(prepared),) * 2, np.nan)
-    for i, one in enumerate(prepared):
-        products = one.basis.T @ everything[:, : stops[i]]
-        for j in range(i + 1):
-            found = np.linalg.svd(products[:, places[j]], compute_uv=False)
-            if len(found):
-                values[i, j] = values[j, i] = np.clip(found, 0, 1).mean()
+
+    def fill(pair: tuple[int, int]) -> None:
+        i, j = pair
+        values[i, j] = values[j, i] = _compare_mean(prepared[i], prepared[j])
+
+    n_threads = n_blas_threads()
+    with blas_threads(1):
+        in_threads(fill, combinations_with_replacement(range(len(prepared)), 2), n_threads)
     return values
 
 

@@ -1,0 +1,219 @@
+"""A matrix of a stack as a heat map: layers by layers, of one network or of two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from pytorch_feature_analysis._checks import check_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Inches of a cell, within these of the whole; up to so many cells a side have their values.
+_CELL_INCHES = 0.32
+_SMALLEST, _LARGEST = 2.6, 9.0
+_MOST_ANNOTATED = 12
+_TICK_POINTS = 7
+
+
+def plot_heatmap(
+    rdm_df: pd.DataFrame | pd.Series,
+    rows: Mapping[str, Any] | None = None,
+    columns: Mapping[str, Any] | None = None,
+    *,
+    half: bool = False,
+    limits: tuple[float, float] | None = None,
+    cmap: Any = "magma",
+    annotate: bool | None = None,
+    labels: bool = True,
+    bar: bool = True,
+    bar_label: str | None = None,
+    fig_title: str | None = None,
+    ax: Axes | None = None,
+    show: bool = True,
+    save_opts: Any = "na",
+) -> Axes:
+    """Draw the matrix of one row of a stack, such as layers by layers.
+
+    Parameters
+    ----------
+    rdm_df : DataFrame or Series
+        A stack of one row, or that row. `to_similarity` before it draws similarities.
+    rows, columns : dict, optional
+        Which entries stand beside and below, as values (or lists of values) of their labels:
+        ``rows={'model': 'alexnet'}, columns={'model': 'resnet18'}`` cuts the rectangle of two
+        networks out of the square. Default all.
+    half : bool, default False
+        Leave out what lies above the diagonal of a square, which says the same.
+    limits : (float, float), optional
+        Values at the ends of the colours; default the least and the largest that are drawn.
+    cmap : str or matplotlib colormap, default 'magma'
+        Missing cells are grey.
+    annotate : bool, optional
+        Write the values into the cells; default up to 12 a side.
+    labels : bool, default True
+        Name the entries, by what they differ in.
+    bar : bool, default True
+        Draw a bar of colours.
+    bar_label : str, optional
+        Beside the bar of colours; default the row's ``dissim_metric``.
+    fig_title : str, optional
+        A title above.
+    ax : matplotlib Axes, optional
+        Where to draw; default a figure of its own.
+    show : bool, default True
+        Show the figure on the screen, where there is one.
+    save_opts : path, dict or 'na', default 'na'
+        Where to save it, and keywords of ``Figure.savefig``, as in `rdm_mds`.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        What was drawn on.
+
+    Raises
+    ------
+    ValueError
+        Several rows; labels or values that no entry has; `half` of other rows than columns.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> matplotlib.use('agg')
+    >>> import matplotlib.pyplot as plt
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> import pytorch_feature_analysis as pfa
+    >>> stack = pd.DataFrame({
+    ...     "matrix": [np.array([[0, 0.2, 0.7], [0.2, 0, 0.5], [0.7, 0.5, 0]])],
+    ...     "entry_keys": [["conv1", "conv2", "fc1"]],
+    ... })
+    >>> ax = pfa.plot_heatmap(stack, half=True, show=False)
+    >>> [label.get_text() for label in ax.get_xticklabels()]
+    ['conv1', 'conv2', 'fc1']
+    >>> plt.close(ax.figure)
+    """
+    from pytorch_feature_analysis.plotting import _arguments, _figure
+
+    row = _arguments.check_row(rdm_df)
+    save_to = _figure.check_save_opts(save_opts)
+    entries = row["entry_labels"]
+    beside = _chosen(entries, rows, "rows")
+    below = _chosen(entries, columns, "columns")
+    if half and beside != below:
+        raise ValueError(
+            "`half` leaves out what a square says twice, but `rows` and `columns` choose other"
+            " entries."
+        )
+    values = np.array(row["matrix"][np.ix_(beside, below)])
+    if half:
+        values[np.triu_indices(len(values), k=1)] = np.nan
+    drawn = values[np.isfinite(values)]
+    if limits is None:
+        limits = (float(drawn.min()), float(drawn.max())) if drawn.size else (0.0, 1.0)
+    low, high = _arguments.check_pair(limits, argument="limits")
+    if annotate is None:
+        annotate = max(values.shape) <= _MOST_ANNOTATED
+    inches = [
+        float(np.clip(_CELL_INCHES * n, _SMALLEST, _LARGEST)) + 1.4 for n in values.shape[::-1]
+    ]
+
+    import matplotlib as mpl
+
+    palette = mpl.colormaps[cmap] if isinstance(cmap, str) else cmap
+    palette = palette.with_extremes(bad="white" if half else "0.8")
+    with _figure.drawing_axes(
+        ax, plot_style=None, fig_size=(inches[0], inches[1]), show=show, save_to=save_to
+    ) as target:
+        image = target.imshow(values, cmap=palette, vmin=low, vmax=high, interpolation="nearest")
+        if half:
+            target.spines[["top", "right"]].set_visible(False)
+        for axis, places in ((target.xaxis, below), (target.yaxis, beside)):
+            if labels:
+                axis.set_ticks(range(len(places)), _names(entries, places), fontsize=_TICK_POINTS)
+                shared = _shared(entries, places)
+                if shared:
+                    axis.set_label_text(shared)
+            else:
+                axis.set_ticks([])
+        target.tick_params(length=0)
+        for tick in target.get_xticklabels():
+            tick.set(rotation=90 if max(map(len, _names(entries, below))) > 2 else 0)
+        if annotate:
+            _annotate(target, image, values)
+        if bar:
+            metric = row.get("dissim_metric")
+            if bar_label is None and isinstance(metric, str):
+                bar_label = metric
+            target.figure.colorbar(image, ax=target, shrink=0.8, pad=0.03, label=bar_label)
+        if fig_title:
+            target.set_title(fig_title)
+    return target
+
+
+def _chosen(
+    entries: Sequence[Mapping[str, Any]], wanted: Mapping[str, Any] | None, argument: str
+) -> list[int]:
+    """Places of the entries whose labels have the values that are wanted."""
+    chosen = list(range(len(entries)))
+    if wanted is None:
+        return chosen
+    if not isinstance(wanted, Mapping):
+        raise TypeError(f"`{argument}` must be a dict from labels to values, not {wanted!r}.")
+    known = list(dict.fromkeys(name for entry in entries for name in entry))
+    for name, value in wanted.items():
+        check_name(name, known, argument=argument, what="label", owner=" of the entries")
+        values = list(value) if isinstance(value, (list, tuple, set)) else [value]
+        there = list(dict.fromkeys(entry.get(name) for entry in entries))
+        for one in values:
+            if one not in there:
+                raise ValueError(f"`{argument}`: no entry has {name}={one!r}; there are {there}.")
+        chosen = [k for k in chosen if entries[k].get(name) in values]
+    if not chosen:
+        raise ValueError(f"`{argument}`: no entry has all of {dict(wanted)}.")
+    return chosen
+
+
+def _names(entries: Sequence[Mapping[str, Any]], places: Sequence[int]) -> list[str]:
+    """Name entries by what they differ in."""
+    differing = [name for name, values in _values(entries, places).items() if len(values) > 1]
+    return [
+        ", ".join(str(entries[k][name]) for name in differing or entries[k] if name in entries[k])
+        for k in places
+    ]
+
+
+def _shared(entries: Sequence[Mapping[str, Any]], places: Sequence[int]) -> str:
+    """Say what all entries of a side have in common, where they differ in something else."""
+    values = _values(entries, places)
+    if all(len(found) == 1 for found in values.values()):
+        return ""
+    return ", ".join(str(found[0]) for found in values.values() if len(found) == 1)
+
+
+def _values(entries: Sequence[Mapping[str, Any]], places: Sequence[int]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for k in places:
+        for name, value in entries[k].items():
+            if value not in found.setdefault(name, []):
+                found[name].append(value)
+    return found
+
+
+def _annotate(target: Axes, image: Any, values: np.ndarray) -> None:
+    for (i, j), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            red, green, blue, _ = image.cmap(image.norm(value))
+            # Dark on light cells, by how bright they look.
+            is_light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.55
+            target.text(
+                *(j, i, f"{value:.2f}"),
+                ha="center",
+                va="center",
+                fontsize=_TICK_POINTS - 1,
+                color="black" if is_light else "white",
+            )

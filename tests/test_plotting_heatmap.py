@@ -1,0 +1,128 @@
+"""Heat maps: which cells are drawn where, and under which names."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import pytorch_feature_analysis as pfa
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    plt.close("all")
+
+
+def stack(n_layers=3):
+    keys = [(model, f"conv{i}") for model in ("one", "two") for i in range(1, n_layers + 1)]
+    n = len(keys)
+    matrix = np.arange(n * n, dtype=float).reshape(n, n)
+    matrix = (matrix + matrix.T) / (2 * n * n)
+    np.fill_diagonal(matrix, 0)
+    labels = tuple({"model": model, "layer": layer} for model, layer in keys)
+    return pd.DataFrame(
+        {
+            "matrix": [matrix],
+            "entry_keys": [tuple(keys)],
+            "entry_labels": [labels],
+            "dissim_metric": ["linear_cka"],
+        }
+    )
+
+
+def drawn(ax):
+    return np.ma.filled(ax.images[0].get_array(), np.nan)
+
+
+def ticks(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+def texts(ax):
+    return {text.get_position()[::-1]: text.get_text() for text in ax.texts}
+
+
+def test_all_cells_are_drawn_under_their_names():
+    row = stack()
+    ax = pfa.plot_heatmap(row, show=False)
+    np.testing.assert_array_equal(drawn(ax), row["matrix"][0])
+    names = [f"{model}, conv{i}" for model in ("one", "two") for i in (1, 2, 3)]
+    assert ticks(ax.xaxis) == ticks(ax.yaxis) == names
+    assert ax.get_xlabel() == ""
+    assert texts(ax)[1, 3] == f"{row['matrix'][0][1, 3]:.2f}"
+    assert len(ax.texts) == 36
+    bar = ax.figure.axes[1]
+    assert bar.get_ylabel() == "linear_cka"
+
+
+def test_the_rectangle_of_two_networks_is_cut_from_the_square():
+    row = stack()
+    ax = pfa.plot_heatmap(
+        row, {"model": "two"}, {"model": "one", "layer": ["conv3", "conv1"]}, show=False
+    )
+    np.testing.assert_array_equal(drawn(ax), row["matrix"][0][np.ix_([3, 4, 5], [0, 2])])
+    assert ticks(ax.yaxis) == ["conv1", "conv2", "conv3"]
+    assert ticks(ax.xaxis) == ["conv1", "conv3"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("one", "two")
+
+
+def test_half_of_a_square_has_its_diagonal_and_what_is_below():
+    row = stack()
+    ax = pfa.plot_heatmap(row, {"model": "one"}, {"model": "one"}, half=True, show=False)
+    below = np.tril(np.ones((3, 3), dtype=bool))
+    np.testing.assert_array_equal(np.isfinite(drawn(ax)), below)
+    assert len(ax.texts) == 6
+    with pytest.raises(ValueError, match="`half` leaves out"):
+        pfa.plot_heatmap(row, {"model": "one"}, {"model": "two"}, half=True, show=False)
+
+
+def test_colours_run_between_the_limits_and_values_can_be_left_out():
+    ax = pfa.plot_heatmap(stack(), limits=(-1, 1), annotate=False, labels=False, show=False)
+    assert ax.images[0].get_clim() == (-1, 1)
+    assert not ax.texts
+    assert ticks(ax.xaxis) == []
+    ax = pfa.plot_heatmap(stack(7), show=False)
+    assert not ax.texts
+
+
+def test_missing_cells_are_no_values():
+    row = stack()
+    matrix = row["matrix"][0].copy()
+    matrix[1] = matrix[:, 1] = np.nan
+    ax = pfa.plot_heatmap(row.assign(matrix=[matrix]), show=False)
+    assert len(ax.texts) == 25
+    assert np.isfinite(ax.images[0].get_clim()).all()
+
+
+def test_it_is_saved_or_drawn_where_it_is_told(tmp_path):
+    figure, ax = plt.subplots()
+    assert pfa.plot_heatmap(stack(), ax=ax, fig_title="layers") is ax
+    assert ax.get_title() == "layers"
+    pfa.plot_heatmap(stack(), show=False, save_opts=tmp_path / "map.png")
+    with Image.open(tmp_path / "map.png") as image:
+        pixels = np.asarray(image.convert("RGB"))
+    for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+        assert (edge == 255).all()
+    assert plt.get_fignums() == [figure.number]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"rows": {"depth": 1}}, ValueError, "`rows` names 'depth'"),
+        (
+            {"columns": {"model": "three"}},
+            ValueError,
+            r"no entry has model='three'; there are \['one",
+        ),
+        ({"rows": "one"}, TypeError, "`rows` must be a dict"),
+        ({"limits": 3}, (TypeError, ValueError), "`limits`"),
+    ],
+)
+def test_bad_choices_are_refused(options, error, match):
+    with pytest.raises(error, match=match):
+        pfa.plot_heatmap(stack(), show=False, **options)
+    with pytest.raises(ValueError, match="`rdm_df` must have one row"):
+        pfa.plot_heatmap(pd.concat([stack(), stack()]), show=False)
