@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import tee
 from typing import Any
 
@@ -19,8 +20,8 @@ from pytorch_feature_analysis._checks import (
     child_generator,
 )
 from pytorch_feature_analysis._decoding import describe_image
+from pytorch_feature_analysis._threads import blas_threads, in_threads, n_blas_threads
 from pytorch_feature_analysis.activations import choose_targets
-from pytorch_feature_analysis.gram import pattern_geometry
 from pytorch_feature_analysis.images import check_images
 from pytorch_feature_analysis.matrices import u_centred
 from pytorch_feature_analysis.model_arguments import check_models, check_which_layers
@@ -42,6 +43,9 @@ _FEWEST = 4
 # Under which keys loaders that yield dicts have their images.
 _INPUT_KEYS = ("image", "images", "pixel_values", "input", "inputs", "x")
 _KEPT_PIXELS = 2**29
+# Numbers that are centred and multiplied at a time: what a processor's cache holds.
+_CHUNK_NUMBERS = 2**18
+_PARTS = 8
 
 
 def get_minibatch_cka(
@@ -106,7 +110,8 @@ def get_minibatch_cka(
     Notes
     -----
     Batches of fewer than four stimuli are merged with those before or behind. A layer that is the
-    same for all images of all batches has NaN.
+    same for all images of all batches has NaN. Of networks in float32, products of patterns about
+    their mean are made in float32, and summed in float64: CKA is exact to about 1e-6.
 
     References
     ----------
@@ -196,9 +201,7 @@ class _Layers:
 
         def keep(target: Target, _: Batch, output: torch.Tensor) -> None:
             patterns = as_float(output[:n]).reshape(n, -1).cpu().numpy()
-            # U-centred squared distances are those of the Gram matrix, times -2.
-            gram = u_centred(pattern_geometry(patterns).squared_euclidean())
-            found[target.label[0]] = gram / -2
+            found[target.label[0]] = u_centred(_gram(patterns))
 
         distinct = [target for target in self.targets if not target.same_as]
         stream_outputs(self.model, iter([batch]), distinct, keep, device=device)
@@ -208,6 +211,35 @@ class _Layers:
                     f"layer '{name}' of model '{self.name}' puts out NaN or infinite values."
                 )
         return [found[target.same_as or target.label[0]] for target in self.targets]
+
+
+def _gram(patterns: np.ndarray) -> np.ndarray:
+    """Gram matrix (n, n) of patterns (n, n_units) about their mean, of which any will do here.
+
+    Differences from the mean have all the digits of the patterns; their products are made in the
+    patterns' own precision, a stretch of units at a time, and summed in float64.
+    """
+    n, n_units = patterns.shape
+    length = max(256, _CHUNK_NUMBERS // n)
+    starts = range(0, n_units, length)
+
+    def sum_of(part: range) -> np.ndarray:
+        total = np.zeros((n, n))
+        # What is not a number is seen in the sums.
+        with np.errstate(invalid="ignore", over="ignore"):
+            for start in part:
+                chunk = patterns[:, start : start + length]
+                chunk = chunk - chunk.mean(axis=0)
+                total += chunk @ chunk.T
+        return total
+
+    # The same parts for any number of threads, and so the same sums.
+    parts = [starts[i::_PARTS] for i in range(min(_PARTS, len(starts)))]
+    n_threads = min(n_blas_threads(), len(parts))
+    with blas_threads(1) if n_threads > 1 else nullcontext():
+        totals = in_threads(sum_of, parts, n_threads)
+    gram: np.ndarray = np.sum(totals, axis=0)
+    return gram
 
 
 class _Listed:
