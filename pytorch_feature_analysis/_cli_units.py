@@ -154,10 +154,11 @@ def anova(
     if maps is not None:
         save_or_rescue(lambda file: _write_arrays(arrays, file), maps)
     click.echo(f"{out}: {len(etas)} rows of {_counted(models, 'model')}")
-    ends = "_eta2_mean"
-    shares = etas.set_index(["model", "layer"]).filter(like=ends)
-    for column in map(str, shares):
-        click.echo(_most(f"eta squared of {column.removesuffix(ends)}", shares[column]))
+    by_layer = etas.set_index(["model", "layer"])
+    for column in map(str, by_layer):
+        effect = column.removesuffix("_eta2_mean")
+        if effect != column and not effect.endswith("_partial"):
+            click.echo(_most(f"eta squared of {effect}", by_layer[column]))
 
 
 @click.command(

@@ -58,6 +58,9 @@ def test_anova_writes_what_the_function_gives(folder, models, tmp_path):
                 kept = units[f"big/alexnet_random/{layer}/{name}"]
                 np.testing.assert_array_equal(kept, values)
     assert said.startswith(f"{tmp_path / 'etas.csv'}: 4 rows of 1 model\n")
+    named = [line.split(":")[0] for line in said.splitlines()[1:]]
+    effects = ("obj", "color", "interaction")
+    assert named == [f"  highest eta squared of {effect}" for effect in effects]
     largest = table.groupby("layer")["color_eta2_mean"].mean()
     assert (
         f"highest eta squared of color: {largest.max():.3f} at {largest.idxmax()} of"
