@@ -17,6 +17,7 @@ from pytorch_feature_analysis._cells import object_series
 from pytorch_feature_analysis._checks import check_name, check_sequence
 from pytorch_feature_analysis._files import save_or_rescue
 from pytorch_feature_analysis._parallel import NumCores, check_num_cores, parallel_map
+from pytorch_feature_analysis._threads import blas_threads, in_threads, n_blas_threads
 from pytorch_feature_analysis.activation_schema import check_activations
 from pytorch_feature_analysis.meta_frame import GroupPlan, assemble
 from pytorch_feature_analysis.rdm_stack import checked_stack, in_words
@@ -405,10 +406,16 @@ def _compare(
     """RDM of a group's representations by one measure."""
     tables, orders, chosen = item
     measure, options = chosen.measure, chosen.options
-    prepared = []
-    for table, order in zip(tables, orders, strict=True):
+
+    def prepare(place: int) -> Any:
+        table, order = tables[place], orders[place]
         x = np.array(table if order is None else table[order], dtype=np.float64)
-        prepared.append(measure.prepare(x, **options))
+        return measure.prepare(x, **options)
+
+    n_threads = n_blas_threads()
+    # Decompositions are faster side by side than each in several threads.
+    with blas_threads(1):
+        prepared = in_threads(prepare, range(len(tables)), n_threads)
     values = measure.all_pairs(prepared, **options)
     rdm: np.ndarray = 1 - values if measure.direction == "similarity" else values
     if measure.is_symmetric:
