@@ -29,8 +29,12 @@ from pytorch_feature_analysis._cli_options import (
 )
 from pytorch_feature_analysis._files import atomic_write, check_writable, save_or_rescue
 from pytorch_feature_analysis.anova import compute_etas
+from pytorch_feature_analysis.anova_design import make_design
 from pytorch_feature_analysis.decoding import run_2way_svm_analysis
-from pytorch_feature_analysis.image_sets import package_image_sets
+from pytorch_feature_analysis.image_sets import check_image_sets, package_image_sets
+from pytorch_feature_analysis.images import check_images
+from pytorch_feature_analysis.layers import resolve_layers
+from pytorch_feature_analysis.model_arguments import check_which_layers
 from pytorch_feature_analysis.models import prepare_models
 
 
@@ -123,10 +127,19 @@ def anova(
         folder, pattern, factors=factors, sample_vars=sample_vars, grouping_vars=grouping_vars
     )
     image_sets = package_image_sets(table, [*factors, *sample_vars], grouping_vars)
+    if len(image_sets) > 1:
+        # No finished analysis is to be lost to a fault of a later one.
+        if len(set(factors)) == len(factors) > 1:
+            for checked in check_image_sets(image_sets, argument="image_set"):
+                make_design(checked, factors, options["ss_type"])
+        check_images(table["path"].tolist(), argument="image_list")
     models = prepare_models(
         parse_models(models_dict), random_state=random_state, transform=transform, device=device
     )
-    layers = parse_layers(which_layers, models)
+    layers = check_which_layers(parse_layers(which_layers, models), models)
+    for name, wanted in layers.items():
+        if wanted is not None:
+            resolve_layers(models[name], wanted, model_name=name)
     tables: list[pd.DataFrame] = []
     arrays: dict[str, np.ndarray] = {}
     for name, model in models.items():
@@ -134,7 +147,7 @@ def anova(
             df, of_layers = compute_etas(
                 image_set,
                 (name, model),
-                layers.get(name) if isinstance(layers, dict) else layers,
+                layers[name],
                 factors=factors,
                 maps=maps is not None,
                 device=device,

@@ -7,6 +7,7 @@ from click.testing import CliRunner
 from made_decoding import noise_images
 
 import pytorch_feature_analysis as pfa
+from pytorch_feature_analysis import _cli_units
 from pytorch_feature_analysis.cli import main
 
 PATTERN = "{obj}_{color}_{size}_{number}.png"
@@ -150,6 +151,7 @@ ANOVA = ["--factor", "obj,color", "--sample", "number,size", "--out", "etas.csv"
         ("anova", [*ANOVA, "--maps", "maps.csv"], "--maps must end in .npz"),
         ("anova", [*ANOVA, "--alpha", 2], "--alpha must be between 0 and 1"),
         ("anova", [*ANOVA, "--layer", "conv9"], "--layer names 'conv9'"),
+        ("anova", [*ANOVA, "--layer", "other=conv1"], "--layer names 'other', which is not a mod"),
         ("anova", [*ANOVA, "--memory-budget", 100], "--memory-budget"),
     ],
 )
@@ -179,3 +181,30 @@ def test_missing_combinations_and_lonely_images_are_named(folder, tmp_path):
     words = ["--var1", "obj", "--var2", "color", "--out", tmp_path / "svm.csv"]
     assert "FOLDER has 1 image with 'obj' = 'obj2'" in run("decode", part, *words, code=2)
     assert [file.name for file in tmp_path.iterdir()] == ["part"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "match"),
+    [
+        ("gone", "has none for ('obj2', 'color1')"),
+        ("broken", "FOLDER names 1 image that cannot be read"),
+        ("layer", "--layer names 'conv9' for model 'twin', which has no such layer."),
+    ],
+)
+def test_a_fault_of_the_last_analysis_is_found_before_the_first(
+    folder, tmp_path, monkeypatch, fault, match
+):
+    monkeypatch.setattr(_cli_units, "compute_etas", lambda *_, **__: pytest.fail("too late"))
+    part = tmp_path / "part"
+    part.mkdir()
+    for file in folder.iterdir():
+        (part / file.name).write_bytes(file.read_bytes())
+    words = ["--factor", "obj,color", "--sample", "number", "--group", "size"]
+    if fault == "gone":
+        for file in part.glob("obj2_color1_small_*"):
+            file.unlink()
+    elif fault == "broken":
+        (part / "obj2_color1_small_0.png").write_text("no picture")
+    else:
+        words += ["--model", "twin=alexnet:random", "--layer", "twin=conv9"]
+    assert match in run("anova", part, *words, "--out", tmp_path / "etas.csv", code=2)
