@@ -445,7 +445,12 @@ def _all_means(prepared: Sequence[_Basis], **_options: Any) -> np.ndarray:
 
     def fill(pair: tuple[int, int]) -> None:
         i, j = pair
-        values[i, j] = values[j, i] = _compare_mean(prepared[i], prepared[j])
+        narrow, wide = sorted((prepared[i].basis, prepared[j].basis), key=lambda u: u.shape[1])
+        if narrow.shape[1]:
+            product = narrow.T @ wide
+            # Faster than singular values, and exact to 1e-8 where these are 0.
+            squares = np.linalg.eigvalsh(product @ product.T)
+            values[i, j] = values[j, i] = np.sqrt(np.clip(squares, 0, 1)).mean()
 
     n_threads = n_blas_threads()
     with blas_threads(1):
