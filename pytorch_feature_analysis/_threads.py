@@ -6,7 +6,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -55,9 +55,18 @@ def in_threads(
         # Another thread may do the same now: one of the two pools is forgotten behind its work.
         pool = ThreadPoolExecutor(n_threads, "pfa", lambda: setattr(_here, "is_in_pool", True))
         _pools[n_threads] = pool
-    futures = [pool.submit(function, item) for item in items]
-    # After an error, too, nobody works on when this returns.
-    wait(futures)
+    futures: list[Future[_Result]] = []
+    try:
+        futures.extend(pool.submit(function, item) for item in items)
+        wait(futures, return_when=FIRST_EXCEPTION)
+    finally:
+        # After an error or an interrupt nobody works on.
+        for future in futures:
+            future.cancel()
+        wait(futures)
+    for future in futures:
+        if not future.cancelled() and (error := future.exception()) is not None:
+            raise error
     return [future.result() for future in futures]
 
 
@@ -66,6 +75,6 @@ def by_rows(function: Callable[[slice], object], n_rows: int, n_numbers: int) ->
 
     Where it works on many numbers, in as many threads as products of matrices may use.
     """
-    n_threads = min(n_rows, n_blas_threads()) if n_numbers >= _MANY_NUMBERS else 1
-    bounds = [n_rows * i // max(n_threads, 1) for i in range(max(n_threads, 1) + 1)]
+    n_threads = max(1, min(n_rows, n_blas_threads())) if n_numbers >= _MANY_NUMBERS else 1
+    bounds = [n_rows * i // n_threads for i in range(n_threads + 1)]
     in_threads(function, [slice(*pair) for pair in pairwise(bounds)], n_threads)

@@ -129,6 +129,11 @@ def get_activations(
             f"`image_sets`: the set {with_combinations[0]} has combinations, of which there are no"
             " activations; leave them out, or take get_rdms."
         )
+    if any("activations" in one.labels for one in call.sets):
+        raise ValueError(
+            "`image_sets`: 'activations' cannot be the name of a label, since the column of the"
+            " activations is called so."
+        )
     laid_out = LaidOut.of(call, None)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._cells import object_series
-from pytorch_feature_analysis._checks import check_name, check_sequence
+from pytorch_feature_analysis._checks import check_name, check_random_state, check_sequence
 from pytorch_feature_analysis._files import save_or_rescue
 from pytorch_feature_analysis._parallel import NumCores, check_num_cores, parallel_map
 from pytorch_feature_analysis._threads import blas_threads, in_threads, n_blas_threads
@@ -318,10 +318,11 @@ def _as_chosen(spec: Any) -> _Chosen:
             )
         name, extra = spec
     if callable(extra):
-        if not isinstance(name, str) or name in MEASURES:
+        # What stands before a bracket is what `to_similarity` goes by.
+        if not isinstance(name, str) or name.partition("(")[0] in {*MEASURES, *_ONE_LESS}:
             raise ValueError(
                 f"`measures`: {name!r} cannot be the name of a function of your own; take a string"
-                " that is none of the names in MEASURES."
+                f" that begins with none of the names in MEASURES, nor with {_ONE_LESS}."
             )
         return _Chosen(_own(name, extra))
     check_name(name, MEASURES, argument="measures", what="measure")
@@ -338,6 +339,9 @@ def _as_chosen(spec: Any) -> _Chosen:
     ]
     for option in options:
         check_name(option, known, argument="measures", what="option", owner=f" of '{name}'")
+    if "random_state" in options:
+        # One seed, whatever the pair.
+        options["random_state"] = check_random_state(options["random_state"])
     return _Chosen(MEASURES[name], options)
 
 

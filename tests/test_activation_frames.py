@@ -81,6 +81,11 @@ def test_a_folder_that_holds_something_is_refused(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_no_label_is_called_activations():
+    with pytest.raises(ValueError, match="'activations' cannot be the name of a label"):
+        frame_of([image_set(pictures(3), activations="large")])
+
+
 def test_combinations_have_no_activations():
     images = pictures(3)
     keys = list(images)

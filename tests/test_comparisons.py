@@ -205,6 +205,27 @@ def test_a_representation_that_does_not_vary_is_nan_but_on_the_diagonal():
     assert not np.diag(matrix).any()
 
 
+def test_dead_representations_are_not_alike():
+    df = table(groups=["a"])
+    df = with_cell(df, 2, "activations", np.full((30, 3), 0.1))
+    df = with_cell(df, 4, "activations", np.full((30, 5), 0.3))
+    measures = ["linear_cka", ("linear_cka", {"debiased": True}), "cca", "svcca", "nbs", "pwcca"]
+    for matrix in stack_of(df, measures)["matrix"]:
+        assert np.isnan(matrix[2, 4])
+        assert np.isnan(np.delete(matrix[2], 2)).all()
+        assert np.isfinite(matrix[np.ix_([0, 1, 3, 5], [0, 1, 3, 5])]).all()
+
+
+def test_random_folds_are_the_same_for_all_pairs():
+    df = table(groups=["a"])
+    df = with_cell(df, 5, "activations", df["activations"][4])
+    for seed in (None, np.random.default_rng(3)):
+        spec = ("linear_predictivity", {"random_state": seed})
+        (matrix,) = stack_of(df, [spec])["matrix"]
+        np.testing.assert_array_equal(matrix[0, 4], matrix[0, 5])
+        np.testing.assert_array_equal(matrix[4, 0], matrix[5, 0])
+
+
 @pytest.mark.parametrize(
     ("measures", "error", "match"),
     [
@@ -214,6 +235,9 @@ def test_a_representation_that_does_not_vary_is_nan_but_on_the_diagonal():
         ([("linear_cka", {"biased": True})], ValueError, "debiased"),
         ([("linear_cka", 3)], TypeError, "a dict of options or a function"),
         ([("linear_cka", max)], ValueError, "cannot be the name of a function"),
+        ([("cosine", max)], ValueError, "cannot be the name of a function"),
+        ([("minibatch_cka", max)], ValueError, "cannot be the name of a function"),
+        ([("nbs(mine)", max)], ValueError, "cannot be the name of a function"),
         ([("linear_cka", {}, {})], ValueError, "takes names"),
         (["rsa", ("rsa", {})], ValueError, "names 'rsa' more than once"),
         ([("svcca", {"variance": 99})], ValueError, "`variance` must be from 0 to 1"),

@@ -115,6 +115,20 @@ def test_what_never_varies_is_nan_and_inputs_stay(name):
         assert np.isnan(value(name, x, np.full_like(y, 3.0)))
 
 
+@pytest.mark.filterwarnings("ignore:no dissimilarity", "ignore:`x` and `y` have")
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("constant", [0.1, 0.3, 1e-9, 1234.567, -1e8 / 3])
+@pytest.mark.parametrize("n", [10, 20, 41])
+def test_the_rounding_of_a_constant_is_no_response(name, constant, n):
+    if name.endswith("knn"):  # which do not centre
+        return
+    x, _ = related(n)
+    dead = np.full((n, 3), constant)
+    assert np.isnan(value(name, x, dead))
+    if MEASURES[name].is_symmetric:
+        assert np.isnan(value(name, dead, np.full((n, 5), constant / 3)))
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     ("x", "y", "error", "match"),

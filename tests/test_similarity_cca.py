@@ -99,6 +99,33 @@ def test_svcca_keeps_so_many_dimensions_or_so_much_variance(center):
     assert len(both) == 3
 
 
+def test_a_constant_leaves_no_dimension():
+    x, _ = related()
+    for dead in (np.ones((40, 3)), np.full((40, 3), 0.1)):
+        assert len(pfa.cca(x, dead)) == 0
+        for center in (True, False):
+            assert len(pfa.svcca_coefficients(dead, x, center=center)) == 0
+            assert np.isnan(pfa.svcca(x, dead, center=center))
+    # Where only the mean pattern is kept, centring leaves nothing.
+    far = x + 1e9
+    assert len(pfa.svcca_coefficients(far, x, n_dims=1, center=False)) <= 1
+
+
+def test_warnings_point_at_the_call():
+    x, y = np.random.default_rng(0).normal(size=(2, 10, 20))
+    measures = (
+        pfa.cca,
+        pfa.svcca,
+        pfa.svcca_coefficients,
+        pfa.pwcca,
+        pfa.MEASURES["cca"].function,
+    )
+    for measure in measures:
+        with pytest.warns(UserWarning, match="canonical correlations") as seen:
+            measure(x, y)
+        assert [warning.filename for warning in seen] == [__file__]
+
+
 def test_more_dimensions_than_the_rank_are_cut_to_it():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(100, 5)) @ rng.normal(size=(5, 80))

@@ -121,9 +121,25 @@ def test_rbf_cka_is_its_definition(debiased, normalize, bandwidth, sigma, fracti
     assert found == pytest.approx(by_matrices(*kernels, u if debiased else double), abs=1e-12)
 
 
-def test_a_wide_kernel_is_linear():
+@pytest.mark.parametrize("debiased", [False, True])
+@pytest.mark.parametrize("sigma", [1e4, 1e7, 1e12])
+def test_a_wide_kernel_is_linear(sigma, debiased):
     x, y = related()
-    assert pfa.rbf_cka(x, y, sigma=1e4) == pytest.approx(pfa.linear_cka(x, y), abs=1e-6)
+    found = pfa.rbf_cka(x, y, sigma=sigma, debiased=debiased)
+    assert found == pytest.approx(pfa.linear_cka(x, y, debiased), abs=1e-6)
+
+
+def test_a_narrow_kernel_sees_nothing_but_the_stimulus_itself():
+    x, y = related()
+    assert pfa.rbf_cka(x, y, sigma=1e-200) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("debiased", [False, True])
+def test_constants_in_batches_are_nan(debiased):
+    x, _ = related(40)
+    dead = np.full((40, 3), 0.1)
+    assert np.isnan(pfa.linear_cka(dead, x, debiased))
+    assert np.isnan(pfa.minibatch_cka([(x[:21], dead[:21]), (x[21:], dead[21:])]))
 
 
 @pytest.mark.parametrize("n", [4, 5, 12])

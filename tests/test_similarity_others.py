@@ -53,8 +53,9 @@ def test_predictivity_is_that_of_ridge_regression_fold_by_fold():
     assert pfa.linear_predictivity(x, y[:, :1]) <= 1
     with pytest.raises(ValueError, match="`cv` must be from 2 to 40"):
         pfa.linear_predictivity(x, y, cv=41)
-    with pytest.raises(ValueError, match="`ridge` must hold penalties above 0"):
-        pfa.linear_predictivity(x, y, ridge=[1, -1])
+    for penalty in ([1, -1], 0):
+        with pytest.raises(ValueError, match="`ridge` must hold penalties above 0"):
+            pfa.linear_predictivity(x, y, ridge=penalty)
 
 
 def test_samples_of_maps():
@@ -128,7 +129,8 @@ def test_rdms_agree_as_by_scipy(method, entries, ties):
 @pytest.mark.parametrize("method", ORACLES)
 def test_missing_cells_are_left_out_of_both(method):
     rdms = [squareform(pdist(side)) for side in related(9, 4, 5)]
-    rdms[0][2, 5] = rdms[0][5, 2] = rdms[1][0, 1] = rdms[1][1, 0] = np.nan
+    rdms[0][2, 5] = rdms[0][5, 2] = np.nan
+    rdms[1][0, 1] = rdms[1][1, 0] = np.inf
     flat = np.array([rdm[np.triu_indices(9, k=1)] for rdm in rdms])
     known = flat[:, np.isfinite(flat).all(axis=0)]
     assert known.shape[1] == 34

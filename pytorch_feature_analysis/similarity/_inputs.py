@@ -72,6 +72,8 @@ def check_representation(x: Any, *, argument: str, minimum: int = 2) -> np.ndarr
 
 
 def centred(x: np.ndarray) -> np.ndarray:
-    """Take the mean of each unit off, in place."""
+    """Take the mean of each unit off, in place; a unit that does not vary becomes exactly 0."""
+    # The mean of equal numbers may differ from them in the last digit.
+    x -= x[0].copy()
     x -= x.mean(axis=0)
     return x

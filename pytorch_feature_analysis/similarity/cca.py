@@ -8,7 +8,7 @@ the rank, so that units that depend on each other do no harm.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
 
@@ -66,9 +66,7 @@ def cca(x: npt.ArrayLike, y: npt.ArrayLike, *, regularization: float = 0.0) -> n
     >>> pfa.cca(x, np.column_stack([x[:, 0], rng.normal(size=50)])).round(3).tolist()
     [1.0, 0.142]
     """
-    first, second = check_pair(x, y)
-    one = _prepare_cca(first, regularization=regularization)
-    other = _prepare_cca(second, regularization=regularization)
+    one, other = _bases(x, y, _prepare_cca, regularization=regularization)
     _warn_of_width(one, other)
     return _coefficients(one, other)
 
@@ -116,8 +114,9 @@ def svcca(
     >>> round(pfa.svcca(x, rng.normal(size=(200, 40)), n_dims=5), 3)
     0.118
     """
-    found = svcca_coefficients(x, y, n_dims=n_dims, variance=variance, center=center)
-    return float(found.mean()) if len(found) else float("nan")
+    one, other = _bases(x, y, _prepare_svcca, n_dims=n_dims, variance=variance, center=center)
+    _warn_of_width(one, other)
+    return _compare_mean(one, other)
 
 
 def svcca_coefficients(
@@ -174,9 +173,7 @@ def svcca_coefficients(
     >>> len(pfa.svcca_coefficients(x, x, n_dims=7))
     3
     """
-    first, second = check_pair(x, y)
-    options: dict[str, Any] = {"n_dims": n_dims, "variance": variance, "center": center}
-    one, other = _prepare_svcca(first, **options), _prepare_svcca(second, **options)
+    one, other = _bases(x, y, _prepare_svcca, n_dims=n_dims, variance=variance, center=center)
     _warn_of_width(one, other)
     return _coefficients(one, other)
 
@@ -222,8 +219,7 @@ def pwcca(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     >>> round(pfa.pwcca(x, y), 3), round(float(pfa.cca(x, y).mean()), 3)
     (0.74, 0.412)
     """
-    first, second = check_pair(x, y)
-    one, other = _prepare_cca(first), _prepare_cca(second)
+    one, other = _bases(x, y, _prepare_cca)
     _warn_of_width(one, other)
     return _compare_weighted(one, other)
 
@@ -263,8 +259,7 @@ def dft_cca(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     >>> round(pfa.dft_cca(x, np.roll(x, 1, axis=3)), 6)
     1.0
     """
-    found = dft_coefficients(x, y)
-    return float(found.mean()) if len(found) else float("nan")
+    return _mean(dft_coefficients(x, y))
 
 
 def dft_coefficients(x: npt.ArrayLike, y: npt.ArrayLike) -> np.ndarray:
@@ -363,6 +358,13 @@ class _Basis(NamedTuple):
     """(n_stimuli, rank), orthonormal, or shorter where it was regularised."""
 
 
+def _bases(
+    x: npt.ArrayLike, y: npt.ArrayLike, prepare: Callable[..., _Basis], **options: Any
+) -> tuple[_Basis, _Basis]:
+    first, second = check_pair(x, y)
+    return prepare(first, **options), prepare(second, **options)
+
+
 def _prepare_cca(x: np.ndarray, *, regularization: float = 0.0) -> _Basis:
     regularization = _check_share(regularization, "regularization")
     x = centred(x)
@@ -387,7 +389,8 @@ def _prepare_svcca(
         n_dims = int(np.searchsorted(shares, variance * (1 - 1e-12))) + 1
     left, s = left[:, :n_dims], s[:n_dims]
     if not center:
-        left, _ = _svd(centred(left * s))
+        # Where the mean pattern was all there is, what is left is its rounding.
+        left, _ = _svd(centred(left * s), scale=float(s[0]) if len(s) else 0.0)
     return _Basis(left, left)
 
 
@@ -435,8 +438,11 @@ def _warn_of_width(first: _Basis, second: _Basis) -> None:
 
 
 def _compare_mean(first: _Basis, second: _Basis, **_options: Any) -> float:
-    found = _coefficients(first, second)
-    return float(found.mean()) if len(found) else float("nan")
+    return _mean(_coefficients(first, second))
+
+
+def _mean(coefficients: np.ndarray) -> float:
+    return float(coefficients.mean()) if len(coefficients) else float("nan")
 
 
 def _all_means(prepared: Sequence[_Basis], **_options: Any) -> np.ndarray:
@@ -495,8 +501,9 @@ _ANY_MAP = ("translation", "scale", "rotation", "invertible", "unit order")
 
 def mean_cca(x: npt.ArrayLike, y: npt.ArrayLike, *, regularization: float = 0.0) -> float:
     """Mean canonical correlation of two representations; see `cca`."""
-    found = cca(x, y, regularization=regularization)
-    return float(found.mean()) if len(found) else float("nan")
+    one, other = _bases(x, y, _prepare_cca, regularization=regularization)
+    _warn_of_width(one, other)
+    return _compare_mean(one, other)
 
 
 CCA = [

@@ -409,19 +409,19 @@ def _prepare_rbf(
         norms = np.linalg.norm(x, axis=1, keepdims=True)
         x = x / np.where(norms > 0, norms, 1)
     squared = pattern_geometry(x).squared_euclidean()
-    if bandwidth == "absolute":
-        variance = width**2
-    else:
-        among = squared if bandwidth == "median_all" else squared[squared > 0]
-        variance = width**2 * (float(np.median(among)) if among.size else 0.0)
-    if not variance > 0:
-        if squared.any():
-            raise ValueError(
-                "`bandwidth` is 'median_all', but more than half of the distances are 0, and so"
-                " is their median; 'median_nonzero' leaves these out."
-            )
+    if not squared.any():
         return np.full(squared.shape, np.nan)
-    kernel = np.exp(squared / (-2 * variance))
+    if bandwidth != "absolute":
+        among = squared if bandwidth == "median_all" else squared[squared > 0]
+        width *= float(np.sqrt(np.median(among)))
+    if width == 0:
+        raise ValueError(
+            "`bandwidth` is 'median_all', but more than half of the distances are 0, and so is"
+            " their median; 'median_nonzero' leaves these out."
+        )
+    with np.errstate(over="ignore"):
+        # Less 1, which centring takes off anyway: so wide kernels keep their digits.
+        kernel = np.expm1((np.sqrt(squared) / width) ** 2 / -2)
     kernel = u_centred(kernel) if debiased else double_centred(kernel)
     norm = np.linalg.norm(kernel)
     return kernel / norm if norm > 0 else np.full(kernel.shape, np.nan)

@@ -53,7 +53,7 @@ def linear_predictivity(
     Raises
     ------
     ValueError
-        More folds than stimuli, or a penalty below 0.
+        More folds than stimuli, or a penalty that is not above 0.
 
     References
     ----------
@@ -98,7 +98,8 @@ def _compare(
     if penalties.ndim != 1 or not len(penalties) or not (penalties > 0).all():
         raise ValueError(f"`ridge` must hold penalties above 0, not {ridge!r}.")
     errors = spread = 0.0
-    # The same folds for every pair.
+    # The mean of what does not vary may differ from it in the last digit, but for 0.
+    y = y - y[0]
     folds = KFold(cv, shuffle=True, random_state=check_random_state(random_state) % 2**32)
     for train, test in folds.split(x):
         machine = RidgeCV(alphas=penalties).fit(x[train], y[train])

@@ -58,7 +58,7 @@ def compare_rdms(
 
     Notes
     -----
-    Cells that are missing (NaN) in either RDM are left out of both.
+    Cells that are missing in either RDM (NaN or infinite) are left out of both.
 
     The cosine of the squared Euclidean RDMs with 'double' is biased `linear_cka`, and with 'u' it
     is the debiased one. With 'double_upper' it is neither.
