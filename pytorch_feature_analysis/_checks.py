@@ -71,6 +71,15 @@ def check_count(value: Any, *, argument: str, minimum: int = 1, maximum: int | N
     return int(value)
 
 
+def check_share(value: Any, *, argument: str) -> float:
+    """Return a number from 0 to 1, or raise."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"`{argument}` must be a number from 0 to 1, not {value!r}.")
+    if not 0 <= value <= 1:
+        raise ValueError(f"`{argument}` must be from 0 to 1, not {value!r}.")
+    return float(value)
+
+
 def check_sequence(value: Any, *, argument: str, of: str) -> list[Any]:
     """Return `value` as a new list, or raise when it is a bare string or not a sequence."""
     if isinstance(value, str) or not isinstance(value, (Sequence, np.ndarray, pd.Index)):

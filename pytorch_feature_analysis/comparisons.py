@@ -23,11 +23,10 @@ from pytorch_feature_analysis.meta_frame import GroupPlan, assemble
 from pytorch_feature_analysis.rdm_stack import checked_stack, in_words
 from pytorch_feature_analysis.regroup import (
     align,
-    check_constant,
-    check_unique_keys,
+    check_grouping,
+    check_groups,
     check_variables,
     make_groups,
-    rest_variables,
     row_keys,
 )
 from pytorch_feature_analysis.selection import greedy_order
@@ -149,31 +148,16 @@ def get_similarity_rdms(
     entries = check_variables(
         frame, entry_variables, argument="entry_variables", empty=False, frame="activations_df"
     )
-    if isinstance(grouping_variables, str) and grouping_variables == "rest":
-        grouping = rest_variables(frame, [*activations_df], entries)
-    else:
-        grouping = check_variables(
-            frame, grouping_variables, argument="grouping_variables", frame="activations_df"
-        )
+    grouping = check_grouping(
+        frame, list(frame.columns), entries, grouping_variables, frame="activations_df"
+    )
     kept = check_variables(
         frame, keep_variables, argument="keep_variables", frame="activations_df"
     )
     kept = [name for name in kept if name not in grouping and not is_lineage(name)]
-    both = [name for name in entries if name in grouping]
-    if both:
-        raise ValueError(
-            f"{', '.join(map(repr, both))} stands in both `entry_variables` and"
-            " `grouping_variables`: either it tells the entries of an RDM apart, or the RDMs."
-        )
     keys = row_keys(frame, entries, frame="activations_df")
     groups = make_groups(frame, keys, grouping, set(keys))
-    check_unique_keys(frame, groups)
-    check_constant(
-        frame,
-        groups,
-        kept,
-        "`keep_variables` carries what is constant within a group: leave it out, or group by it.",
-    )
+    check_groups(frame, groups, {*entries, *grouping}, kept)
     cells = {name: frame[name].tolist() for name in frame.columns if is_lineage(name)}
     items = []
     plans = []

@@ -35,18 +35,15 @@ from pytorch_feature_analysis.rdm_comparison import (
 )
 from pytorch_feature_analysis.rdm_stack import checked_stack
 from pytorch_feature_analysis.regroup import (
-    Group,
     align,
-    check_constant,
-    check_unique_keys,
+    check_grouping,
+    check_groups,
     check_variables,
-    is_scramble,
     make_groups,
-    rest_variables,
     row_keys,
 )
 from pytorch_feature_analysis.stack_files import check_stack_path, write_rdms
-from pytorch_feature_analysis.stack_schema import is_lineage, is_reserved
+from pytorch_feature_analysis.stack_schema import is_lineage
 
 logger = logging.getLogger(__name__)
 
@@ -227,7 +224,7 @@ def get_meta_rdms(
     if stack.empty:
         raise ValueError("`rdm_df` has no rows, so there is nothing to compare.")
     entries = check_variables(stack, entry_variables, argument="entry_variables", empty=False)
-    grouping = _check_grouping(stack, list(rdm_df.columns), entries, grouping_variables)
+    grouping = check_grouping(stack, list(rdm_df.columns), entries, grouping_variables)
     kept = check_variables(stack, keep_variables, argument="keep_variables")
     kept = [name for name in kept if name not in grouping and not is_lineage(name)]
 
@@ -235,7 +232,7 @@ def get_meta_rdms(
     subsets = check_entry_var_subsets(entry_var_subsets, keys, entries)
     wanted = {key for key in keys if any(subset.of([key]) for subset in subsets)}
     groups = make_groups(stack, keys, grouping, wanted)
-    _check_groups(stack, groups, {*entries, *grouping}, kept)
+    check_groups(stack, groups, {*entries, *grouping}, kept)
 
     cells = {
         name: stack[name].tolist()
@@ -263,57 +260,6 @@ def get_meta_rdms(
         save_or_rescue(partial(write_rdms, meta_df), out_fname)
     _warn_of_undefined(meta_df)
     return meta_df
-
-
-def _check_grouping(
-    stack: pd.DataFrame,
-    own_columns: Sequence[str],
-    entry_variables: Sequence[str],
-    grouping_variables: Sequence[str] | str,
-) -> list[str]:
-    if isinstance(grouping_variables, str):
-        if grouping_variables != "rest":
-            raise ValueError(
-                "`grouping_variables` must be a list of names of columns or 'rest', not"
-                f" {grouping_variables!r}; write [{grouping_variables!r}] for one column."
-            )
-        # What `check_rdm_stack` filled in tells nothing apart.
-        return rest_variables(stack, own_columns, entry_variables)
-    grouping = check_variables(stack, grouping_variables, argument="grouping_variables")
-    both = [name for name in entry_variables if name in grouping]
-    if both:
-        raise ValueError(
-            f"{', '.join(map(repr, both))} stands in both `entry_variables` and"
-            " `grouping_variables`: either it tells the entries of an RDM apart, or the RDMs."
-        )
-    return grouping
-
-
-def _check_groups(
-    stack: pd.DataFrame, groups: Sequence[Group], variables: set[str], kept: Sequence[str]
-) -> None:
-    """Raise unless the rows of every group differ in the variables named, and no further."""
-    settled = [
-        name
-        for name in stack.columns
-        if is_reserved(name)
-        and name not in variables
-        and not is_lineage(name)
-        and not is_scramble(name)
-    ]
-    check_constant(
-        stack,
-        groups,
-        settled,
-        "Name it in `grouping_variables` or `entry_variables`, or filter the stack first.",
-    )
-    check_unique_keys(stack, groups)
-    check_constant(
-        stack,
-        groups,
-        kept,
-        "`keep_variables` carries what is constant within a group: leave it out, or group by it.",
-    )
 
 
 def _compare_all(

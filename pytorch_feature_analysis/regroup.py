@@ -22,7 +22,7 @@ from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS, is_lineage
 logger = logging.getLogger(__name__)
 
 # Made anew for every RDM: no kind of variable.
-MADE_ANEW = ("matrix", "activations", "dissim_rankings")
+MADE_ANEW = ("matrix", "dissim_rankings")
 # What stacks are crossed by, beside the reserved names: never left out of 'rest', so that a
 # crossing that is incomplete is never read as one variable determining another.
 _FACTORS = ("model", "activation_type", "kernel_set_name")
@@ -155,6 +155,35 @@ def rest_variables(
     return [column for column in columns if column in chosen]
 
 
+def check_grouping(
+    stack: pd.DataFrame,
+    own_columns: Sequence[str],
+    entry_variables: Sequence[str],
+    grouping_variables: Sequence[str] | str,
+    *,
+    frame: str = "rdm_df",
+) -> list[str]:
+    """Return the grouping variables, or raise; `own_columns` are those that 'rest' is about."""
+    if isinstance(grouping_variables, str):
+        if grouping_variables != "rest":
+            raise ValueError(
+                "`grouping_variables` must be a list of names of columns or 'rest', not"
+                f" {grouping_variables!r}; write [{grouping_variables!r}] for one column."
+            )
+        # What `check_rdm_stack` filled in tells nothing apart.
+        return rest_variables(stack, own_columns, entry_variables)
+    grouping = check_variables(
+        stack, grouping_variables, argument="grouping_variables", frame=frame
+    )
+    both = [name for name in entry_variables if name in grouping]
+    if both:
+        raise ValueError(
+            f"{', '.join(map(repr, both))} stands in both `entry_variables` and"
+            " `grouping_variables`: either it tells the entries of an RDM apart, or the RDMs."
+        )
+    return grouping
+
+
 def make_groups(
     stack: pd.DataFrame,
     keys: Sequence[EntryKey],
@@ -226,6 +255,33 @@ def check_unique_keys(stack: pd.DataFrame, groups: Sequence[Group]) -> None:
             f"`entry_variables` do not tell the rows apart: the group{group.name} has more than"
             f" one row with the entry key {in_words(list(repeated))}. {advice}"
         )
+
+
+def check_groups(
+    stack: pd.DataFrame, groups: Sequence[Group], variables: set[str], kept: Sequence[str]
+) -> None:
+    """Raise unless the rows of every group differ in the variables named, and no further."""
+    settled = [
+        name
+        for name in stack.columns
+        if is_reserved(name)
+        and name not in variables
+        and not is_lineage(name)
+        and not is_scramble(name)
+    ]
+    check_constant(
+        stack,
+        groups,
+        settled,
+        "Name it in `grouping_variables` or `entry_variables`, or filter the stack first.",
+    )
+    check_unique_keys(stack, groups)
+    check_constant(
+        stack,
+        groups,
+        kept,
+        "`keep_variables` carries what is constant within a group: leave it out, or group by it.",
+    )
 
 
 def align(

@@ -37,9 +37,7 @@ def check_pair(
 
 def check_representation(x: Any, *, argument: str, minimum: int = 2) -> np.ndarray:
     """Return one representation (n_stimuli, n_units) in float64, a copy."""
-    array = np.asarray(x)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"`{argument}` must hold real numbers, not {array.dtype}.")
+    array = _check_real(x, argument)
     if array.ndim != 2:
         hint = (
             "; flatten it, or see `conv_samples` for what else can be done with positions"
@@ -71,9 +69,33 @@ def check_representation(x: Any, *, argument: str, minimum: int = 2) -> np.ndarr
     return array
 
 
+def check_maps(maps: Any, *, argument: str) -> np.ndarray:
+    """Return activations (n_stimuli, n_channels, height, width) as they are, or raise."""
+    array = _check_real(maps, argument)
+    if array.ndim != 4:
+        raise ValueError(
+            f"`{argument}` must be maps (n_stimuli, n_channels, height, width), not an array of"
+            f" shape {array.shape}."
+        )
+    return array
+
+
+def _check_real(values: Any, argument: str) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"`{argument}` must hold real numbers, not {array.dtype}.")
+    return array
+
+
 def centred(x: np.ndarray) -> np.ndarray:
     """Take the mean of each unit off, in place; a unit that does not vary becomes exactly 0."""
     # The mean of equal numbers may differ from them in the last digit.
     x -= x[0].copy()
     x -= x.mean(axis=0)
     return x
+
+
+def rotated(x: np.ndarray) -> np.ndarray:
+    """Return a representation but for a rotation, with no more units than stimuli."""
+    n_stimuli, n_units = x.shape
+    return np.asarray(np.linalg.qr(x.T, mode="r")).T if n_units > n_stimuli else x

@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from pytorch_feature_analysis._checks import check_count
+from pytorch_feature_analysis._checks import check_count, check_share
 from pytorch_feature_analysis._threads import blas_threads, in_threads, n_blas_threads
-from pytorch_feature_analysis.similarity._inputs import centred, check_pair, check_representation
+from pytorch_feature_analysis.similarity._inputs import (
+    centred,
+    check_maps,
+    check_pair,
+    check_representation,
+    rotated,
+)
 from pytorch_feature_analysis.similarity._measure import Measure
 
 
@@ -264,7 +271,12 @@ def dft_cca(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
 
 def dft_coefficients(x: npt.ArrayLike, y: npt.ArrayLike) -> np.ndarray:
     """Canonical correlations at all frequencies, decreasing."""
-    maps = [_check_maps(side, name) for name, side in (("x", x), ("y", y))]
+    maps = [
+        check_maps(side, argument=name).astype(np.float64) for name, side in (("x", x), ("y", y))
+    ]
+    for name, side in zip("xy", maps, strict=True):
+        if len(side) < 2 or not np.isfinite(side).all():
+            raise ValueError(f"`{name}` must have at least 2 stimuli, and no NaN or infinity.")
     if maps[0].shape[2:] != maps[1].shape[2:] or len(maps[0]) != len(maps[1]):
         raise ValueError(
             "`x` and `y` must have the same stimuli and maps of one size, but their shapes are"
@@ -311,7 +323,7 @@ def pls(x: npt.ArrayLike, y: npt.ArrayLike) -> np.ndarray:
     >>> pfa.pls([[0, 1], [1, 1], [2, 4]], [[0], [10], [20]]).round(4).tolist()
     [18.0278]
     """
-    first, second = (_rotated(centred(side)) for side in check_pair(x, y))
+    first, second = (rotated(centred(side)) for side in check_pair(x, y))
     singular: np.ndarray = np.linalg.svd(first.T @ second, compute_uv=False)
     return singular / (len(first) - 1)
 
@@ -366,7 +378,7 @@ def _bases(
 
 
 def _prepare_cca(x: np.ndarray, *, regularization: float = 0.0) -> _Basis:
-    regularization = _check_share(regularization, "regularization")
+    regularization = check_share(regularization, argument="regularization")
     x = centred(x)
     left, s = _svd(x)
     if regularization and len(s):
@@ -379,7 +391,7 @@ def _prepare_svcca(
 ) -> _Basis:
     if n_dims is not None:
         n_dims = check_count(n_dims, argument="n_dims")
-    variance = _check_share(variance, "variance")
+    variance = check_share(variance, argument="variance")
     if variance == 0:
         raise ValueError("`variance` must be above 0, at most 1, not 0.")
     left, s = _svd(centred(x) if center else x)
@@ -410,12 +422,6 @@ def _svd(x: np.ndarray, scale: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
 
 def _basis(x: np.ndarray, scale: float) -> np.ndarray:
     return _svd(x, scale)[0]
-
-
-def _rotated(x: np.ndarray) -> np.ndarray:
-    """Return a representation but for a rotation, with no more units than stimuli."""
-    n_stimuli, n_units = x.shape
-    return np.asarray(np.linalg.qr(x.T, mode="r")).T if n_units > n_stimuli else x
 
 
 def _coefficients(first: _Basis, second: _Basis) -> np.ndarray:
@@ -474,31 +480,6 @@ def _compare_weighted(first: _Basis, second: _Basis) -> float:
     return float(weights @ np.clip(rho, 0, 1) / weights.sum())
 
 
-def _check_share(value: Any, argument: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        raise TypeError(f"`{argument}` must be a number from 0 to 1, not {value!r}.")
-    if not 0 <= value <= 1:
-        raise ValueError(f"`{argument}` must be from 0 to 1, not {value!r}.")
-    return float(value)
-
-
-def _check_maps(side: npt.ArrayLike, name: str) -> np.ndarray:
-    array = np.asarray(side)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"`{name}` must hold real numbers, not {array.dtype}.")
-    if array.ndim != 4:
-        raise ValueError(
-            f"`{name}` must be (n_stimuli, n_channels, height, width), not of shape {array.shape}."
-        )
-    if len(array) < 2 or not np.isfinite(array).all():
-        raise ValueError(f"`{name}` must have at least 2 stimuli, and no NaN or infinite values.")
-    return array.astype(np.float64)
-
-
-_NEEDS = "several times more stimuli than dimensions: else all coefficients are 1"
-_ANY_MAP = ("translation", "scale", "rotation", "invertible", "unit order")
-
-
 def mean_cca(x: npt.ArrayLike, y: npt.ArrayLike, *, regularization: float = 0.0) -> float:
     """Mean canonical correlation of two representations; see `cca`."""
     one, other = _bases(x, y, _prepare_cca, regularization=regularization)
@@ -506,39 +487,25 @@ def mean_cca(x: npt.ArrayLike, y: npt.ArrayLike, *, regularization: float = 0.0)
     return _compare_mean(one, other)
 
 
+_measure = partial(Measure, direction="similarity", value_range=(0.0, 1.0))
 CCA = [
-    Measure(
-        "cca",
-        mean_cca,
-        _prepare_cca,
-        _compare_mean,
-        direction="similarity",
-        value_range=(0.0, 1.0),
-        ignores=_ANY_MAP,
-        needs=_NEEDS,
+    _measure(
+        *("cca", mean_cca, _prepare_cca, _compare_mean),
+        ignores=("translation", "scale", "rotation", "invertible", "unit order"),
+        needs="several times more stimuli than dimensions: else all coefficients are 1",
         saturates=True,
         compare_all=_all_means,
     ),
-    Measure(
-        "svcca",
-        svcca,
-        _prepare_svcca,
-        _compare_mean,
-        direction="similarity",
-        value_range=(0.0, 1.0),
+    _measure(
+        *("svcca", svcca, _prepare_svcca, _compare_mean),
         ignores=("translation", "scale", "rotation", "unit order"),
         needs="several times more stimuli than dimensions that are kept",
         compare_all=_all_means,
     ),
-    Measure(
-        "pwcca",
-        pwcca,
-        _prepare_cca,
-        _compare_weighted,
-        direction="similarity",
-        value_range=(0.0, 1.0),
+    _measure(
+        *("pwcca", pwcca, _prepare_cca, _compare_weighted),
         ignores=("translation", "scale", "unit order"),
-        needs=_NEEDS,
+        needs="several times more stimuli than dimensions: else all coefficients are 1",
         saturates=True,
         is_symmetric=False,
     ),

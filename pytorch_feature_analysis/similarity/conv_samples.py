@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytorch_feature_analysis._checks import check_count, check_name
+from pytorch_feature_analysis.similarity._inputs import check_maps
 
 MODES = ("flatten", "positions", "avgpool", "interpolate")
 
@@ -54,14 +55,7 @@ def conv_samples(
     [[1.5, 5.5, 9.5], [13.5, 17.5, 21.5]]
     """
     check_name(mode, MODES, argument="mode", what="kind of samples")
-    maps = np.asarray(a)
-    if maps.dtype.kind not in "biuf":
-        raise TypeError(f"`a` must hold real numbers, not {maps.dtype}.")
-    if maps.ndim != 4:
-        raise ValueError(
-            "`a` must be maps (n_stimuli, n_channels, height, width), not an array of shape"
-            f" {maps.shape}."
-        )
+    maps = check_maps(a, argument="a")
     if (size is None) == (mode == "interpolate"):
         raise ValueError(
             "`size` must be given for the mode 'interpolate'."

@@ -6,12 +6,14 @@ be rotated onto the other.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from pytorch_feature_analysis.similarity._inputs import centred, check_pair
+from pytorch_feature_analysis._checks import check_share
+from pytorch_feature_analysis.similarity._inputs import centred, check_pair, rotated
 from pytorch_feature_analysis.similarity._measure import Measure
 
 
@@ -181,16 +183,15 @@ class _Cloud(NamedTuple):
 
 
 def _prepare(x: np.ndarray, *, alpha: float = 1.0) -> _Cloud:
-    x, alpha = centred(x), _check_alpha(alpha)
+    x, alpha = centred(x), check_share(alpha, argument="alpha")
     if alpha < 1:
         left, s, _ = np.linalg.svd(x, full_matrices=False)
         kept = s > s[:1] * max(x.shape) * np.finfo(float).eps
         s = s[kept]
         even = np.sqrt((s**2).sum() / max(len(s), 1))
         x = left[:, kept] * (alpha * s + (1 - alpha) * even)
-    elif x.shape[1] > len(x):
-        # As many directions as there are stimuli hold the whole cloud; which is a rotation.
-        x = np.asarray(np.linalg.qr(x.T, mode="r")).T
+    else:
+        x = rotated(x)
     norm = np.linalg.norm(x)
     return _Cloud(x / norm if norm > 0 else np.full((len(x), 1), np.nan))
 
@@ -210,59 +211,25 @@ def _compare_angle(first: _Cloud, second: _Cloud, **_options: Any) -> float:
     return float(np.arccos(_compare(first, second)))
 
 
-def _check_alpha(alpha: Any) -> float:
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float, np.number)):
-        raise TypeError(f"`alpha` must be a number from 0 to 1, not {alpha!r}.")
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"`alpha` must be from 0 to 1, not {alpha!r}.")
-    return float(alpha)
-
-
-_IGNORES = ("translation", "scale", "rotation", "unit order")
-_NEEDS = "more stimuli than units: else unrelated data are rotated onto each other too"
+_measure = partial(
+    Measure,
+    prepare=_prepare,
+    ignores=("translation", "scale", "rotation", "unit order"),
+    needs="more stimuli than units: else unrelated data are rotated onto each other too",
+    saturates=True,
+)
+_angle = partial(
+    _measure, compare=_compare_angle, direction="distance", value_range=(0.0, np.pi / 2)
+)
 PROCRUSTES = [
-    Measure(
+    _measure(
         "procrustes_distance",
         procrustes_distance,
-        _prepare,
-        _compare_squared,
+        compare=_compare_squared,
         direction="distance",
         value_range=(0.0, 1.0),
-        ignores=_IGNORES,
-        needs=_NEEDS,
-        saturates=True,
     ),
-    Measure(
-        "angular_procrustes",
-        angular_procrustes,
-        _prepare,
-        _compare_angle,
-        direction="distance",
-        value_range=(0.0, np.pi / 2),
-        ignores=_IGNORES,
-        needs=_NEEDS,
-        saturates=True,
-    ),
-    Measure(
-        "shape_distance",
-        shape_distance,
-        _prepare,
-        _compare_angle,
-        direction="distance",
-        value_range=(0.0, np.pi / 2),
-        ignores=_IGNORES,
-        needs=_NEEDS,
-        saturates=True,
-    ),
-    Measure(
-        "nbs",
-        nbs,
-        _prepare,
-        _compare,
-        direction="similarity",
-        value_range=(0.0, 1.0),
-        ignores=_IGNORES,
-        needs=_NEEDS,
-        saturates=True,
-    ),
+    _angle("angular_procrustes", angular_procrustes),
+    _angle("shape_distance", shape_distance),
+    _measure("nbs", nbs, compare=_compare, direction="similarity", value_range=(0.0, 1.0)),
 ]
