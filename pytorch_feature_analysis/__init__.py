@@ -97,8 +97,9 @@ from pytorch_feature_analysis.similarity.cca import (
     svcca,
     svcca_coefficients,
 )
-from pytorch_feature_analysis.similarity.cka import hsic, linear_cka, minibatch_cka, rbf_cka
+from pytorch_feature_analysis.similarity.cka import linear_cka, minibatch_cka, rbf_cka
 from pytorch_feature_analysis.similarity.conv_samples import conv_samples
+from pytorch_feature_analysis.similarity.hsic import hsic
 from pytorch_feature_analysis.similarity.neighbors import jaccard_knn, mutual_knn
 from pytorch_feature_analysis.similarity.predictivity import linear_predictivity
 from pytorch_feature_analysis.similarity.rdm_agreement import (

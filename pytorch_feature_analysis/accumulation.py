@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from pytorch_feature_analysis._threads import by_rows
+from pytorch_feature_analysis.activation_types import patterns_of, pooled
 from pytorch_feature_analysis.bounded_rdms import compute_bounded_rdms
 from pytorch_feature_analysis.device_patterns import DevicePatterns, DeviceTable
 from pytorch_feature_analysis.dissimilarity import Metric, undefined_patterns
@@ -31,9 +31,7 @@ from pytorch_feature_analysis.pattern_rows import (
     Table,
 )
 from pytorch_feature_analysis.projection import Projected, Projector
-from pytorch_feature_analysis.stream import Batch, Target, as_float
-
-ACTIVATION_TYPES = ("unit_level", "feature_means", "cls_token")
+from pytorch_feature_analysis.stream import Batch, Target
 
 
 @dataclass(frozen=True)
@@ -212,22 +210,14 @@ class RdmAccumulator:
         self, layer: str, layout: Layout, output: torch.Tensor, kind: str
     ) -> np.ndarray | torch.Tensor:
         """Patterns (n_images, n_units) of one activation type, where they are compared."""
-        axes = tuple(axis + 1 for axis in layout.position_axes)
-        if kind == "cls_token":
-            output = output[:, 0]
-        elif kind == "feature_means" and layout.kind == "tokens" and self.n_prefix_tokens:
-            output = output[:, self.n_prefix_tokens :]
-        output = as_float(output)
-        if stays_on_device(output) and self.projection is None and layer not in self.spilled:
-            patterns = output.mean(dim=axes) if kind == "feature_means" else output
-            return patterns.reshape(len(patterns), -1)
-        table = output.cpu().numpy()
-        if kind == "feature_means":
-            table = _means(table, axes)
-        table = table.reshape(len(table), -1)
-        if self.projection is None:
-            return table
-        return self._projector(layer, kind, table.shape[1]).project(table)
+        is_plain = self.projection is None
+        on_device = stays_on_device(output) and is_plain and layer not in self.spilled
+        patterns: np.ndarray | torch.Tensor = patterns_of(
+            output, layout, kind, self.n_prefix_tokens, on_device=on_device
+        )
+        if is_plain or isinstance(patterns, torch.Tensor):
+            return patterns
+        return self._projector(layer, kind, patterns.shape[1]).project(patterns)
 
     def _projector(self, layer: str, kind: str, n_units: int) -> Projector:
         if (layer, kind, n_units) not in self._projectors:
@@ -317,25 +307,6 @@ class RdmAccumulator:
         rdms = compute_bounded_rdms(source, self.metrics, self.room, make_store)
         undefined = {i for rdm in rdms for i in undefined_patterns(source, rdm)}
         return rdms, sorted(undefined)
-
-
-def _means(table: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """Means in float64 over axes other than the first.
-
-    Torch's own mean in float64 of float32 takes seven times as long.
-    """
-    means = np.empty([n for axis, n in enumerate(table.shape) if axis not in axes])
-
-    def fill(rows: slice) -> None:
-        np.mean(table[rows], axis=axes, dtype=np.float64, out=means[rows])
-
-    by_rows(fill, len(table), table.size)
-    return means
-
-
-def pooled(activation_type: str, layout: Layout) -> str:
-    """Say how patterns are made; a vector has no positions to average."""
-    return activation_type if layout.position_axes else "unit_level"
 
 
 def stays_on_device(output: torch.Tensor) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ from torch import nn
 from pytorch_feature_analysis._cells import object_series
 from pytorch_feature_analysis._files import check_path
 from pytorch_feature_analysis.accumulation import SetPlan
-from pytorch_feature_analysis.layouts import Layout
+from pytorch_feature_analysis.activation_types import patterns_of
 from pytorch_feature_analysis.rdm_call import Call, LaidOut
-from pytorch_feature_analysis.rdm_jobs import counted, using_threads
+from pytorch_feature_analysis.rdm_jobs import counted, in_batches_that_fit, using_threads
+from pytorch_feature_analysis.rdm_plan import ModelPlan
 from pytorch_feature_analysis.stream import (
     Batch,
     Target,
-    as_float,
     n_prefix_tokens,
     preprocessing_of,
     read_batches,
@@ -71,7 +72,8 @@ def get_activations(
 
         - model, layer (str), layer_label (tuple), layer_num (int), activation_type (str), and the
           labels of the image sets,
-        - activations: ndarray (n_entries, n_units), float32 as a rule, read-only,
+        - activations: ndarray (n_entries, n_units), in the network's own precision, means in
+          float64; read-only,
         - entry_keys, entry_labels: tuples, what the rows of `activations` are.
 
     Raises
@@ -138,35 +140,32 @@ def get_activations(
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     total = len(laid_out.pool.images) * len(call.plans)
-    tables: dict[tuple[int, str, str, str], np.ndarray] = {}
+    keeper = _Keeper(laid_out.set_plans, folder)
+
+    def pass_all(size: int, *, plan: ModelPlan, consume: Any, done: float) -> None:
+        # What was kept of a pass that broke off is written again.
+        bar.n = done
+        images, names = laid_out.pool.images, laid_out.pool.names
+        transform = preprocessing_of(plan.model, plan.name)
+        batches = counted(read_batches(images, transform, size, names=names), bar.update)
+        stream_outputs(plan.model, batches, plan.targets, consume, device=device)
+
     with tqdm(total=total, desc="images", unit="image", disable=not progress) as bar:
         for plan in call.plans:
             kinds: dict[str, set[str]] = {}
             for row in laid_out.rows:
                 if row.plan is plan:
                     kinds.setdefault(row.layer.label[0], set()).add(row.activation_type)
-            keeper = _Keeper(
-                plan.name,
-                laid_out.set_plans,
-                kinds,
-                n_prefix_tokens(plan.model) if exclude_prefix_tokens else 0,
-                folder,
-            )
-            batches = read_batches(
-                laid_out.pool.images,
-                preprocessing_of(plan.model, plan.name),
-                plan.batch_size_for(len(laid_out.pool.images)),
-                names=laid_out.pool.names,
-            )
+            n_prefix = n_prefix_tokens(plan.model) if exclude_prefix_tokens else 0
+            consume = partial(keeper.keep, plan.name, kinds, n_prefix)
+            run = partial(pass_all, plan=plan, consume=consume, done=bar.n)
+            size = plan.batch_size_for(len(laid_out.pool.images))
             with using_threads(call.settings.num_threads):
-                stream_outputs(
-                    plan.model, counted(batches, bar.update), plan.targets, keeper, device=device
-                )
-            tables |= keeper.tables
+                in_batches_that_fit(run, size, plan.name)
     rows = []
     for row in laid_out.rows:
         image_set, (layer, number) = call.sets[row.set_index], row.layer.label
-        array = tables[row.set_index, row.plan.name, layer, row.activation_type]
+        array = keeper.tables[row.set_index, row.plan.name, layer, row.activation_type]
         array.flags.writeable = False
         rows.append(
             {
@@ -189,31 +188,40 @@ def get_activations(
 
 
 class _Keeper:
-    """Takes the outputs of a pass, and puts them into the tables of all sets."""
+    """Takes the outputs of passes, and puts them into the tables of all sets."""
 
-    def __init__(
-        self,
-        model: str,
-        sets: Sequence[SetPlan],
-        kinds: Mapping[str, set[str]],
-        n_prefix: int,
-        folder: Path | None,
-    ) -> None:
-        self._model, self._sets, self._kinds = model, sets, kinds
-        self._n_prefix, self._folder = n_prefix, folder
+    def __init__(self, sets: Sequence[SetPlan], folder: Path | None) -> None:
+        self._sets, self._folder = sets, folder
+        self._batch: Batch | None = None
+        self._places: list[tuple[list[int], list[int]]] = []
         self.tables: dict[tuple[int, str, str, str], np.ndarray] = {}
         """By number of the set, model, layer and activation type."""
 
-    def __call__(self, target: Target, batch: Batch, output: torch.Tensor) -> None:
+    def keep(
+        self,
+        model: str,
+        kinds: Mapping[str, set[str]],
+        n_prefix: int,
+        target: Target,
+        batch: Batch,
+        output: torch.Tensor,
+    ) -> None:
+        """Keep what a layer put out for a batch, by the types of activations of each layer."""
+        if batch is not self._batch:
+            self._batch, self._places = batch, [self._find(batch, plan) for plan in self._sets]
         layer = target.label[0]
-        for kind in self._kinds.get(layer, ()):
-            patterns = _patterns(as_float(output), target.layout, kind, self._n_prefix)
-            for number, plan in enumerate(self._sets):
-                rows = {position: row for row, position in enumerate(batch.positions)}
-                places = [k for k, p in enumerate(plan.positions) if p in rows]
+        for kind in kinds.get(layer, ()):
+            patterns = patterns_of(output, target.layout, kind, n_prefix)
+            for number, (places, rows) in enumerate(self._places):
                 if places:
-                    table = self._table((number, self._model, layer, kind), plan, patterns)
-                    table[places] = patterns[[rows[plan.positions[k]] for k in places]]
+                    table = self._table((number, model, layer, kind), self._sets[number], patterns)
+                    table[places] = patterns[rows]
+
+    def _find(self, batch: Batch, plan: SetPlan) -> tuple[list[int], list[int]]:
+        """Places of a batch's images in a set, and their rows in the batch."""
+        rows = {position: row for row, position in enumerate(batch.positions)}
+        places = [place for place, position in enumerate(plan.positions) if position in rows]
+        return places, [rows[plan.positions[place]] for place in places]
 
     def _table(
         self, key: tuple[int, str, str, str], plan: SetPlan, patterns: np.ndarray
@@ -224,7 +232,7 @@ class _Keeper:
                 self.tables[key] = np.empty(shape, patterns.dtype)
             else:
                 self.tables[key] = np.lib.format.open_memmap(
-                    self._folder / f"{len(list(self._folder.iterdir())):06d}.npy",
+                    self._folder / f"{len(self.tables):06d}.npy",
                     mode="w+",
                     dtype=patterns.dtype,
                     shape=shape,
@@ -236,20 +244,6 @@ class _Keeper:
                 " evens them."
             )
         return self.tables[key]
-
-
-def _patterns(output: torch.Tensor, layout: Layout, kind: str, n_prefix: int) -> np.ndarray:
-    """Patterns (n_images, n_units) of one activation type, in the network's own precision."""
-    if kind == "cls_token":
-        output = output[:, 0]
-    elif kind == "feature_means" and layout.position_axes:
-        if layout.kind == "tokens":
-            output = output[:, n_prefix:]
-        axes = tuple(axis + 1 for axis in layout.position_axes)
-        means = output.cpu().numpy().mean(axis=axes, dtype=np.float64)
-        output = torch.from_numpy(means).to(output.dtype)
-    table: np.ndarray = output.reshape(len(output), -1).cpu().numpy()
-    return table
 
 
 def _check_new_folder(out_folder: Any) -> Path:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from pytorch_feature_analysis._checks import check_count, check_sequence
+from pytorch_feature_analysis.activation_types import as_float
 from pytorch_feature_analysis.batches import (
     Batch,
     preprocessing_of,
@@ -29,7 +30,6 @@ from pytorch_feature_analysis.stream import (
     InputRefusedError,
     Survey,
     Target,
-    as_float,
     stream_outputs,
     survey,
 )

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from pytorch_feature_analysis._threads import blas_threads, in_threads
+from pytorch_feature_analysis.activation_types import as_float
 from pytorch_feature_analysis.anova_design import Design
 from pytorch_feature_analysis.batches import Batch
-from pytorch_feature_analysis.stream import Target, as_float
+from pytorch_feature_analysis.stream import Target
 
 # Units that are worked on at a time, times images and sums: two megabytes, long enough for a fast
 # product, and short enough for the processor's caches.

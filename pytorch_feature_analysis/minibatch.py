@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from itertools import tee
 from typing import Any
 
@@ -20,31 +19,33 @@ from pytorch_feature_analysis._checks import (
     child_generator,
 )
 from pytorch_feature_analysis._decoding import describe_image
-from pytorch_feature_analysis._threads import blas_threads, in_threads, n_blas_threads
+from pytorch_feature_analysis.activation_types import check_prefix_tokens, check_types, patterns_of
 from pytorch_feature_analysis.activations import choose_targets
 from pytorch_feature_analysis.images import check_images
+from pytorch_feature_analysis.layouts import Layout
 from pytorch_feature_analysis.matrices import u_centred
 from pytorch_feature_analysis.model_arguments import check_models, check_which_layers
 from pytorch_feature_analysis.models import check_device
+from pytorch_feature_analysis.preprocessing import description_of
 from pytorch_feature_analysis.rdm_jobs import using_threads
 from pytorch_feature_analysis.selection import greedy_order
+from pytorch_feature_analysis.similarity.hsic import FEWEST, merge_short
 from pytorch_feature_analysis.stream import (
     Batch,
     Target,
-    as_float,
+    n_prefix_tokens,
     preprocessing_of,
     read_batches,
     stream_outputs,
     to_input,
 )
 
-# The fewest stimuli that an unbiased estimate is defined for.
-_FEWEST = 4
 # Under which keys loaders that yield dicts have their images.
 _INPUT_KEYS = ("image", "images", "pixel_values", "input", "inputs", "x")
 _KEPT_PIXELS = 2**29
-# Numbers that are centred and multiplied at a time: what a processor's cache holds.
-_CHUNK_NUMBERS = 2**18
+# Numbers that are taken from their reference and multiplied at a time: what a processor's caches
+# hold, in so many parts.
+_CHUNK_NUMBERS = 2**19
 _PARTS = 8
 
 
@@ -55,6 +56,8 @@ def get_minibatch_cka(
     batch_size: int = 64,
     epochs: int = 1,
     *,
+    activation_types: Sequence[str] = ("unit_level",),
+    exclude_prefix_tokens: bool = False,
     df_name: str = "minibatch_cka",
     device: Any = None,
     num_threads: int | None = None,
@@ -82,6 +85,10 @@ def get_minibatch_cka(
         fewer than 4. A loader has its own.
     epochs : int, default 1
         How often to go through the images; sums go on over them.
+    activation_types : sequence of {'unit_level', 'feature_means', 'cls_token'}
+        As in `get_rdms`. With several, entry keys are (model, layer, activation type).
+    exclude_prefix_tokens : bool, default False
+        Leave class and register tokens out of means over tokens.
     df_name : str, default 'minibatch_cka'
         Name of the result.
     device : str or torch.device, optional
@@ -110,8 +117,9 @@ def get_minibatch_cka(
     Notes
     -----
     Batches of fewer than four stimuli are merged with those before or behind. A layer that is the
-    same for all images of all batches has NaN. Of networks in float32, products of patterns about
-    their mean are made in float32, and summed in float64: CKA is exact to about 1e-6.
+    same for all images of all batches has NaN. Smaller batches take fewer products, and give a
+    noisier estimate. Of networks in float32, products of patterns about
+    one of them are made in float32, and summed in float64: CKA is exact to about 1e-6.
 
     References
     ----------
@@ -136,8 +144,9 @@ def get_minibatch_cka(
 
     models = check_models(models_dict)
     requests = check_which_layers(which_layers, models)
-    batch_size = check_count(batch_size, argument="batch_size", minimum=_FEWEST)
+    batch_size = check_count(batch_size, argument="batch_size", minimum=FEWEST)
     epochs = check_count(epochs, argument="epochs")
+    types = check_types(activation_types)
     where = check_device(device)
     if num_threads is None:
         num_threads = torch.get_num_threads()
@@ -153,11 +162,18 @@ def get_minibatch_cka(
 
     layers = []
     for name, model in models.items():
+        check_prefix_tokens(model, name, types, exclude_prefix_tokens)
         targets, *_ = choose_targets(
             model, source.examples[name], requests[name], model_name=name, device=where
         )
-        layers.append(_Layers(name, model, targets))
-    keys = [(one.name, target.label[0]) for one in layers for target in one.targets]
+        n_left_out = n_prefix_tokens(model) if exclude_prefix_tokens else 0
+        layers.append(_Layers(name, model, targets, types, n_left_out))
+    entries = [
+        {"model": one.name, "layer": layer, "activation_type": kind}
+        for one in layers
+        for layer, kind in one.entries
+    ]
+    keys = [tuple(entry.values())[: 3 if len(types) > 1 else 2] for entry in entries]
     sums = np.zeros((len(keys), len(keys)))
     with (
         using_threads(num_threads),
@@ -182,7 +198,7 @@ def get_minibatch_cka(
         "dissim_metric": f"minibatch_cka({size}epochs={epochs})",
         "dissim_rankings": greedy_order(rdm),
         "entry_keys": tuple(keys),
-        "entry_labels": tuple({"model": name, "layer": layer} for name, layer in keys),
+        "entry_labels": tuple(entries),
         "matrix": rdm,
         "perm": "orig_data",
     }
@@ -192,53 +208,65 @@ def get_minibatch_cka(
 class _Layers:
     """A network, and what of a batch its layers leave: their centred Gram matrices."""
 
-    def __init__(self, name: str, model: nn.Module, targets: Sequence[Target]) -> None:
-        self.name, self.model, self.targets = name, model, targets
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        targets: Sequence[Target],
+        types: Sequence[str],
+        n_prefix: int,
+    ) -> None:
+        self.name, self.model, self._n_prefix = name, model, n_prefix
+        self._distinct = [target for target in targets if not target.same_as]
+        self._kinds = {
+            target.label[0]: [kind for kind in types if _has(target.layout, kind)]
+            for target in targets
+        }
+        pairs = [(target, kind) for target in targets for kind in self._kinds[target.label[0]]]
+        self.entries = [(target.label[0], kind) for target, kind in pairs]
+        """Layers and types of activations, in the order asked for."""
+        self._sources = [(target.same_as or target.label[0], kind) for target, kind in pairs]
 
     def grams(self, batch: Batch, device: Any) -> list[np.ndarray]:
-        found: dict[str, np.ndarray] = {}
-        n = len(batch.positions)
+        found: dict[tuple[str, str], np.ndarray] = {}
 
         def keep(target: Target, _: Batch, output: torch.Tensor) -> None:
-            patterns = as_float(output[:n]).reshape(n, -1).cpu().numpy()
-            found[target.label[0]] = u_centred(_gram(patterns))
+            for kind in self._kinds[target.label[0]]:
+                patterns = patterns_of(output, target.layout, kind, self._n_prefix, on_device=True)
+                found[target.label[0], kind] = u_centred(_gram(patterns))
 
-        distinct = [target for target in self.targets if not target.same_as]
-        stream_outputs(self.model, iter([batch]), distinct, keep, device=device)
-        for name, gram in found.items():
+        stream_outputs(self.model, iter([batch]), self._distinct, keep, device=device)
+        for (layer, _), gram in found.items():
             if not np.isfinite(gram).all():
                 raise ValueError(
-                    f"layer '{name}' of model '{self.name}' puts out NaN or infinite values."
+                    f"layer '{layer}' of model '{self.name}' puts out NaN or infinite values."
                 )
-        return [found[target.same_as or target.label[0]] for target in self.targets]
+        return [found[layer, kind] for layer, kind in self._sources]
 
 
-def _gram(patterns: np.ndarray) -> np.ndarray:
-    """Gram matrix (n, n) of patterns (n, n_units) about their mean, of which any will do here.
+def _has(layout: Layout, kind: str) -> bool:
+    return kind != "cls_token" or layout.kind == "tokens"
 
-    Differences from the mean have all the digits of the patterns; their products are made in the
-    patterns' own precision, a stretch of units at a time, and summed in float64.
+
+def _gram(patterns: torch.Tensor) -> np.ndarray:
+    """Gram matrix (n, n) of patterns (n, n_units) about the first, of which any will do here.
+
+    Differences have all the digits that patterns differ in, and are 0 where they do not; their
+    products are made in the patterns' own precision, a stretch of units at a time, and summed in
+    float64.
     """
     n, n_units = patterns.shape
-    length = max(256, _CHUNK_NUMBERS // n)
-    starts = range(0, n_units, length)
-
-    def sum_of(part: range) -> np.ndarray:
-        total = np.zeros((n, n))
-        # What is not a number is seen in the sums.
-        with np.errstate(invalid="ignore", over="ignore"):
-            for start in part:
-                chunk = patterns[:, start : start + length]
-                chunk = chunk - chunk.mean(axis=0)
-                total += chunk @ chunk.T
-        return total
-
-    # The same parts for any number of threads, and so the same sums.
-    parts = [starts[i::_PARTS] for i in range(min(_PARTS, len(starts)))]
-    n_threads = min(n_blas_threads(), len(parts))
-    with blas_threads(1) if n_threads > 1 else nullcontext():
-        totals = in_threads(sum_of, parts, n_threads)
-    gram: np.ndarray = np.sum(totals, axis=0)
+    length = max(256, _CHUNK_NUMBERS // (_PARTS * n))
+    whole = n_units - n_units % length
+    room = patterns.new_empty(_PARTS * n * length)
+    sums = []
+    for stretch, size in ((patterns[:, :whole], length), (patterns[:, whole:], n_units - whole)):
+        parts = stretch.unflatten(1, (-1, max(size, 1))).transpose(0, 1)
+        for chunk in parts.split(_PARTS):
+            differences = room[: chunk.numel()].view(chunk.shape)
+            torch.sub(chunk, chunk[:, :1], out=differences)
+            sums.append(torch.bmm(differences, differences.transpose(1, 2)).sum(dim=0))
+    gram: np.ndarray = torch.stack(sums).cpu().numpy().sum(axis=0, dtype=np.float64)
     return gram
 
 
@@ -248,18 +276,18 @@ class _Listed:
     def __init__(
         self, images: Sequence[Any], models: Mapping[str, nn.Module], batch_size: int, root: int
     ) -> None:
-        if len(images) < _FEWEST:
+        if len(images) < FEWEST:
             raise ValueError(
                 f"`images` holds {len(images)} images; the unbiased estimate needs at least"
-                f" {_FEWEST}."
+                f" {FEWEST}."
             )
         loaded = check_images(images, argument="images", keep_bytes=_KEPT_PIXELS)
         self._images = [one.image or image for one, image in zip(loaded, images, strict=True)]
         self._names = [describe_image(image) for image in images]
         self._root = root
         self._transforms = {name: preprocessing_of(model, name) for name, model in models.items()}
-        self._n_parts = min(-(-len(images) // batch_size), len(images) // _FEWEST)
-        self.n_batches: int | None = self._n_parts
+        self._kinds = {name: description_of(one) for name, one in self._transforms.items()}
+        self.n_batches = min(-(-len(images) // batch_size), len(images) // FEWEST)
         self.examples = {
             name: to_input(self._images[0], transform, self._names[0])
             for name, transform in self._transforms.items()
@@ -268,15 +296,17 @@ class _Listed:
     def epoch(self, number: int) -> Iterator[dict[str, Batch]]:
         generator = child_generator(self._root, "epoch", number)
         order = generator.permutation(len(self._images))
-        parts = np.array_split(order, self._n_parts)
+        parts = np.array_split(order, self.n_batches)
         # What is short is padded.
         size = max(map(len, parts))
+        # Models that prepare images alike share them.
         streams = {
-            name: self._batches(transform, parts, size)
+            self._kinds[name]: self._batches(transform, parts, size)
             for name, transform in self._transforms.items()
         }
         for _ in parts:
-            yield {name: next(stream) for name, stream in streams.items()}
+            made = {kind: next(stream) for kind, stream in streams.items()}
+            yield {name: made[kind] for name, kind in self._kinds.items()}
 
     def _batches(self, transform: Any, parts: Sequence[np.ndarray], size: int) -> Iterator[Batch]:
         for part in parts:
@@ -326,24 +356,9 @@ class _Loaded:
         self.n_batches: int | None = None
 
     def epoch(self, _number: int) -> Iterator[dict[str, Batch]]:
-        waiting: torch.Tensor | None = None
-        for batch in self._loader:
-            inputs = _input_of(batch)
-            if waiting is not None:
-                if min(len(waiting), len(inputs)) < _FEWEST:
-                    inputs = torch.cat([waiting, inputs])
-                else:
-                    yield self._of(waiting)
-            waiting = inputs
-        if waiting is None or len(waiting) < _FEWEST:
-            raise ValueError(
-                f"`images` has {0 if waiting is None else len(waiting)} images in all; the"
-                f" unbiased estimate needs at least {_FEWEST}."
-            )
-        yield self._of(waiting)
-
-    def _of(self, inputs: torch.Tensor) -> dict[str, Batch]:
-        return dict.fromkeys(self._names, Batch(list(range(len(inputs))), inputs))
+        inputs = ([_input_of(batch)] for batch in self._loader)
+        for (batch,) in merge_short(inputs, torch.cat, argument="images"):
+            yield dict.fromkeys(self._names, Batch(list(range(len(batch))), batch))
 
 
 def _is_batch(item: Any) -> bool:

@@ -88,6 +88,11 @@ def callable_preprocessing(transform: Callable[[Image.Image], torch.Tensor]) -> 
     return Preprocessing(transform, description, "a transform of its own, which may cut or not")
 
 
+def description_of(transform: Callable[[Any], torch.Tensor]) -> str:
+    """Return a text that is the same for the same preprocessing, in every process."""
+    return getattr(transform, "description", None) or fingerprint(transform)
+
+
 def _resize_and_scale(
     image: Image.Image,
     *,

@@ -14,12 +14,11 @@ from torch import nn
 from pytorch_feature_analysis._checks import (
     RandomState,
     check_count,
-    check_name,
     check_random_state,
-    check_sequence,
 )
 from pytorch_feature_analysis._parallel import check_num_cores, count_workers
-from pytorch_feature_analysis.accumulation import ACTIVATION_TYPES, KernelSet, SetPlan
+from pytorch_feature_analysis.accumulation import KernelSet, SetPlan
+from pytorch_feature_analysis.activation_types import check_types
 from pytorch_feature_analysis.dissimilarity import Metric, check_metrics
 from pytorch_feature_analysis.image_sets import ImageSet, check_image_sets
 from pytorch_feature_analysis.model_arguments import check_models, check_which_layers
@@ -85,7 +84,7 @@ class Call:
         sets = check_image_sets(image_sets, reserved=RESERVED_LABELS)
         models = check_models(models_dict)
         metrics = check_metrics(dissim_metrics)
-        types = _check_types(activation_types)
+        types = check_types(activation_types)
         requests = check_which_layers(which_layers, models)
         kernels = check_kernel_sets(kernel_sets, models)
         if projection is not None:
@@ -200,15 +199,6 @@ class LaidOut:
             passes = planner.passes(run, at_least=min(spread, len(wanted)) if is_large else 1)
             shared_out.append((run, passes))
         return planner, shared_out
-
-
-def _check_types(activation_types: Any) -> list[str]:
-    types = check_sequence(activation_types, argument="activation_types", of="activation types")
-    for kind in types:
-        check_name(kind, ACTIVATION_TYPES, argument="activation_types", what="type of activation")
-    if not types or len(set(types)) < len(types):
-        raise ValueError(f"`activation_types` must name at least one type, each once: {types}.")
-    return types
 
 
 def _check_projectable(

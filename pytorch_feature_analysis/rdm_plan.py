@@ -19,6 +19,7 @@ from torch import nn
 
 from pytorch_feature_analysis._checks import check_name, child_generator
 from pytorch_feature_analysis.accumulation import Cell, KernelSet, SetPlan
+from pytorch_feature_analysis.activation_types import check_prefix_tokens
 from pytorch_feature_analysis.activations import choose_targets, time_batch
 from pytorch_feature_analysis.batches import pass_at_once
 from pytorch_feature_analysis.dissimilarity import Metric
@@ -26,10 +27,10 @@ from pytorch_feature_analysis.fingerprints import fingerprint, weights_hash
 from pytorch_feature_analysis.image_sets import ImageSet
 from pytorch_feature_analysis.layers import resolve_layers
 from pytorch_feature_analysis.planning import machine_memory
+from pytorch_feature_analysis.preprocessing import description_of
 from pytorch_feature_analysis.rdm_jobs import ImagePool, is_out_of_memory
 from pytorch_feature_analysis.stream import (
     Target,
-    n_prefix_tokens,
     preprocessing_of,
     to_input,
 )
@@ -79,8 +80,7 @@ class ModelPlan:
 
     def __post_init__(self) -> None:
         """Identify the model; an error says when it carries no preprocessing."""
-        transform = preprocessing_of(self.model, self.name)
-        self.preprocessing = getattr(transform, "description", None) or fingerprint(transform)
+        self.preprocessing = description_of(preprocessing_of(self.model, self.name))
         if self.is_kept:
             self.model_hash = weights_hash(self.model)
 
@@ -173,13 +173,7 @@ class ModelPlan:
                         f" layer '{layer}' of model '{self.name}', which has the channels 0 to"
                         f" {n_channels - 1}."
                     )
-        if "cls_token" in types or exclude_prefix_tokens:
-            argument = "exclude_prefix_tokens" if exclude_prefix_tokens else "activation_types"
-            if not n_prefix_tokens(self.model):
-                raise ValueError(
-                    f"`{argument}` speaks of a class token, but model '{self.name}'"
-                    f" ({type(self.model).__name__}) has none."
-                )
+        check_prefix_tokens(self.model, self.name, types, exclude_prefix_tokens)
 
 
 @dataclass(frozen=True)

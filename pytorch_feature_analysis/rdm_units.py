@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from pytorch_feature_analysis.accumulation import Cell, SetPlan, n_held, pooled
+from pytorch_feature_analysis.accumulation import Cell, SetPlan, n_held
+from pytorch_feature_analysis.activation_types import pooled
 from pytorch_feature_analysis.activations import time_batch
 from pytorch_feature_analysis.dissimilarity import Metric
 from pytorch_feature_analysis.fingerprints import fingerprint

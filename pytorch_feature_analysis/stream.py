@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from pytorch_feature_analysis.activation_types import as_float
 from pytorch_feature_analysis.batches import Batch as Batch
 from pytorch_feature_analysis.batches import preprocessing_of as preprocessing_of
 from pytorch_feature_analysis.batches import read_batches as read_batches
@@ -421,12 +422,3 @@ def _other_way(what: str) -> str:
         " Capture its images in one call each, or name in `which_layers` only layers that every"
         " image passes alike."
     )
-
-
-def as_float(output: torch.Tensor) -> torch.Tensor:
-    """Return the output in float32, or in float64 where float32 would not hold it."""
-    if output.dtype in (torch.float32, torch.float64):
-        return output
-    # What runs on MPS has no float64.
-    whole = output.dtype in (torch.int32, torch.int64) and output.device.type != "mps"
-    return output.double() if whole else output.float()

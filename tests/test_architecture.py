@@ -30,11 +30,12 @@ LEVELS = {
     "1a": [
         *["checkpoints", "cornet_s", "decoding_folds", "dissimilarity", "entry_subsets"],
         *["fingerprints", "image_folder", "images", "layers", "layouts", "selection"],
-        *["similarity._inputs", "similarity._measure", "stack_schema", "subset_search"],
+        *["similarity._inputs", "similarity._measure", "similarity.hsic", "stack_schema"],
+        "subset_search",
     ],
     "1b": [
-        *["architectures", "batches", "bounded_rdms", "device_patterns", "mds"],
-        *["pairwise_complete", "preprocessing", "projection", "subsets"],
+        *["activation_types", "architectures", "batches", "bounded_rdms", "device_patterns"],
+        *["mds", "pairwise_complete", "preprocessing", "projection", "subsets"],
         *["similarity.cca", "similarity.cka", "similarity.conv_samples", "similarity.neighbors"],
         *["similarity.predictivity", "similarity.rdm_agreement", "similarity.shape"],
     ],
@@ -92,8 +93,8 @@ LAZY = {
 
 # Levels 0 and 1 are about arrays, but for these, which are about networks.
 KNOWS_NETWORKS = [
-    *["architectures", "batches", "checkpoints", "cornet_s", "device_patterns", "fingerprints"],
-    *["images", "layers", "layouts", "preprocessing"],
+    *["activation_types", "architectures", "batches", "checkpoints", "cornet_s"],
+    *["device_patterns", "fingerprints", "images", "layers", "layouts", "preprocessing"],
 ]
 
 

@@ -174,7 +174,7 @@ def test_layers_that_hand_on_their_input_are_alike():
         ([Image.new("RGB", (9, 9))] * 3, {}, ValueError, "`images` holds 3 images"),
         ([], {}, ValueError, "`images` holds 0 images"),
         (iter([]), {}, ValueError, "without any batch"),
-        ([inputs(3)], {}, ValueError, "3 images in all"),
+        ([inputs(3)], {}, ValueError, "3 stimuli in all"),
         (7, {}, TypeError, "`images` must be a list"),
         ([{"pictures": inputs()}], {}, TypeError, "'pictures'.*'pixel_values'"),
         ([inputs().to(torch.uint8)], {}, TypeError, "tensors of floats"),
@@ -189,6 +189,59 @@ def test_bad_input_is_refused(images, options, error, match):
     models = prepared(Backwards())
     with pytest.raises(error, match=match):
         run(models, images, **options)
+
+
+def test_types_of_activations_are_entries_of_their_own():
+    net, x = Tokens(), inputs(20)
+    models = prepared(net, "tokens")
+    images = [Image.new("RGB", (8, 8), (9 * i, 7 * i % 31, 200 - 5 * i)) for i in range(20)]
+    types = ["unit_level", "feature_means", "cls_token"]
+    row = run(models, images, batch_size=32, activation_types=types, exclude_prefix_tokens=True)
+    found = dict(zip(row["entry_keys"].item(), cka(row), strict=True))
+    labels = row["entry_labels"].item()
+    assert [tuple(label.values()) for label in labels] == list(found)
+    frame = pfa.get_activations(
+        [({}, {(i,): image for i, image in enumerate(images)}, ("image",), [])],
+        models,
+        activation_types=types,
+        exclude_prefix_tokens=True,
+        progress=False,
+    )
+    assert len(frame) == len(found)
+    tables = {
+        ("tokens", layer, kind): table.reshape(20, -1)
+        for layer, kind, table in zip(
+            frame["layer"], frame["activation_type"], frame["activations"], strict=True
+        )
+    }
+    assert any(kind == "cls_token" for *_, kind in tables)
+    expected = [[pfa.linear_cka(tables[a], tables[b], True) for b in found] for a in found]
+    np.testing.assert_allclose(list(found.values()), expected, atol=1e-5)
+    with pytest.raises(ValueError, match=r"'net'.*has none"):
+        run({"net": Backwards()}, [x], activation_types=["cls_token"])
+
+
+def test_a_layer_that_is_the_same_for_all_images_has_nan():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten())
+    nn.init.zeros_(net[0].weight)
+    nn.init.constant_(net[0].bias, 0.1)
+    row = run({"net": net}, inputs().split(13), ["conv1", "original_rgb"])
+    assert np.isnan(cka(row)[0, 1])
+    assert row["entry_keys"].item() == (("net", "conv1"), ("net", "original_rgb"))
+
+
+def test_models_that_prepare_images_alike_read_them_once():
+    read = []
+
+    def transform(image):
+        read.append(image)
+        return torch.as_tensor(np.array(image), dtype=torch.float32).permute(2, 0, 1) / 255
+
+    images = [Image.new("RGB", (8, 8), (9 * i, 0, 200 - 5 * i)) for i in range(12)]
+    models = {**prepared(Maps(), "a", transform), **prepared(Backwards(), "b", transform)}
+    run(models, images, batch_size=6)
+    # Beside the first, of which each model is shown a copy before.
+    assert len(read) == 12 + 2
 
 
 def test_a_picture_goes_into_a_stack_file(tmp_path):

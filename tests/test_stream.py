@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import nn
 
+from pytorch_feature_analysis.activation_types import as_float
 from pytorch_feature_analysis.batches import Batch, tensor_batches
 from pytorch_feature_analysis.layouts import Layout
 from pytorch_feature_analysis.stream import (
     Target,
-    as_float,
     first_tensor,
     stream_outputs,
     survey,

@@ -7,7 +7,7 @@ follows from the diagonals of K and L.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -16,12 +16,11 @@ import numpy.typing as npt
 
 from pytorch_feature_analysis._checks import check_name
 from pytorch_feature_analysis.gram import pattern_geometry
-from pytorch_feature_analysis.matrices import check_square, double_centred, u_centred
+from pytorch_feature_analysis.matrices import double_centred, u_centred
 from pytorch_feature_analysis.similarity._inputs import centred, check_pair
 from pytorch_feature_analysis.similarity._measure import Measure
+from pytorch_feature_analysis.similarity.hsic import FEWEST, merge_short
 
-# The fewest stimuli that an unbiased estimate is defined for.
-_FEWEST = 4
 # Numbers that are made at a time: a quarter of a gigabyte.
 _CHUNK = 2**25
 BANDWIDTHS = ("absolute", "median_all", "median_nonzero")
@@ -72,7 +71,7 @@ def linear_cka(x: npt.ArrayLike, y: npt.ArrayLike, debiased: bool = False) -> fl
     >>> round(pfa.linear_cka(x, x[:, :1]), 6), round(pfa.linear_cka(x, x[:, :1], True), 6)
     (0.900033, 0.87831)
     """
-    first, second = check_pair(x, y, minimum=_FEWEST if debiased else 2)
+    first, second = check_pair(x, y, minimum=FEWEST if debiased else 2)
     return _compare_linear(_Linear(first), _Linear(second), debiased=debiased)
 
 
@@ -133,76 +132,8 @@ def rbf_cka(
     """
     options: dict[str, Any] = {"bandwidth": bandwidth, "fraction": fraction}
     options |= {"sigma": sigma, "normalize": normalize, "debiased": debiased}
-    first, second = check_pair(x, y, minimum=_FEWEST if debiased else 2)
+    first, second = check_pair(x, y, minimum=FEWEST if debiased else 2)
     return _compare_kernels(_prepare_rbf(first, **options), _prepare_rbf(second, **options))
-
-
-def hsic(K: npt.ArrayLike, L: npt.ArrayLike, debiased: bool = False) -> float:
-    """Hilbert-Schmidt independence criterion of two kernel matrices.
-
-    Parameters
-    ----------
-    K, L : array-like (n_stimuli, n_stimuli)
-        Kernels between the same stimuli, symmetric.
-    debiased : bool, default False
-        False: ``tr(K H L H) / (n - 1) ** 2`` with the centring matrix H (Gretton et al.). True:
-        ``sum(U(K) * U(L)) / (n (n - 3))`` with the U-centring of Szekely and Rizzo, the unbiased
-        estimate of Song et al.
-
-    Returns
-    -------
-    float
-        0 for independent representations, or about it where it is unbiased; in the units of K
-        times those of L.
-
-    Raises
-    ------
-    ValueError
-        The matrices are not square, of one size, symmetric and finite; fewer than four stimuli
-        for the unbiased estimate.
-
-    References
-    ----------
-    Gretton, A., Bousquet, O., Smola, A. and Schölkopf, B. (2005). Measuring statistical
-        dependence with Hilbert-Schmidt norms. ALT. https://doi.org/10.1007/11564089_7
-    Song, L. et al. (2012). Feature selection via dependence maximization. JMLR 13, 1393-1434.
-    Székely, G. J. and Rizzo, M. L. (2014). Partial distance correlation with methods for
-        dissimilarities. Ann. Statist. 42, 2382-2412. https://doi.org/10.1214/14-AOS1255
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import pytorch_feature_analysis as pfa
-    >>> x = np.array([[-1.5], [-0.5], [0.5], [1.5]])
-    >>> pfa.hsic(x @ x.T, x @ x.T)
-    2.7777777777777777
-    >>> pfa.hsic(np.eye(4), x @ x.T, debiased=True)
-    0.0
-    """
-    first, second = check_kernel(K, argument="K"), check_kernel(L, argument="L")
-    n = len(first)
-    if len(second) != n:
-        raise ValueError(
-            f"`K` and `L` must be kernels between the same stimuli, but `K` has {n} and `L` has"
-            f" {len(second)}."
-        )
-    if not debiased:
-        if n < 2:
-            raise ValueError("`K` has one stimulus; HSIC needs at least 2.")
-        return float(np.vdot(double_centred(first), second) / (n - 1) ** 2)
-    if n < _FEWEST:
-        raise ValueError(f"`K` has {n} stimuli; the unbiased HSIC needs at least {_FEWEST}.")
-    return float(np.vdot(u_centred(first), u_centred(second)) / (n * (n - 3)))
-
-
-def check_kernel(matrix: npt.ArrayLike, *, argument: str) -> np.ndarray:
-    """Return a kernel in float64; raises unless it is square, symmetric and finite."""
-    kernel = check_square(matrix, argument=argument).astype(np.float64)
-    if not np.isfinite(kernel).all():
-        raise ValueError(f"`{argument}` holds NaN or infinite values.")
-    if not np.allclose(kernel, kernel.T, rtol=1e-8, atol=1e-8 * np.abs(kernel).max(initial=0)):
-        raise ValueError(f"`{argument}` is not symmetric, as a kernel is.")
-    return kernel
 
 
 def minibatch_cka(pairs_of_batches: Iterable[tuple[npt.ArrayLike, npt.ArrayLike]]) -> float:
@@ -244,7 +175,8 @@ def minibatch_cka(pairs_of_batches: Iterable[tuple[npt.ArrayLike, npt.ArrayLike]
     0.513
     """
     sums = np.zeros(3)
-    for first, second in _merged(pairs_of_batches):
+    pairs = merge_short(_checked(pairs_of_batches), np.concatenate, argument="pairs_of_batches")
+    for first, second in pairs:
         n = len(first)
         one, other = _Linear(first), _Linear(second)
         sums += np.array(
@@ -257,32 +189,20 @@ def minibatch_cka(pairs_of_batches: Iterable[tuple[npt.ArrayLike, npt.ArrayLike]
     return _ratio(*sums)
 
 
-def _merged(
+def _checked(
     pairs: Iterable[tuple[npt.ArrayLike, npt.ArrayLike]],
-) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-    """Yield batches of at least four stimuli."""
-    waiting: tuple[np.ndarray, np.ndarray] | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    before: tuple[np.ndarray, np.ndarray] | None = None
     for x, y in pairs:
         batch = check_pair(x, y, minimum=1)
-        if waiting is not None:
-            for name, before, now in zip("xy", waiting, batch, strict=True):
-                if before.shape[1] != now.shape[1]:
-                    raise ValueError(
-                        f"`pairs_of_batches` has batches of `{name}` with {before.shape[1]} and"
-                        f" with {now.shape[1]} units."
-                    )
-            if min(len(waiting[0]), len(batch[0])) < _FEWEST:
-                batch = (np.vstack([waiting[0], batch[0]]), np.vstack([waiting[1], batch[1]]))
-            else:
-                yield waiting
-        waiting = batch
-    n = 0 if waiting is None else len(waiting[0])
-    if waiting is None or n < _FEWEST:
-        raise ValueError(
-            f"`pairs_of_batches` has {n} stimuli in all; the unbiased estimate needs at least"
-            f" {_FEWEST}."
-        )
-    yield waiting
+        for name, was, now in zip("xy", before or batch, batch, strict=True):
+            if was.shape[1] != now.shape[1]:
+                raise ValueError(
+                    f"`pairs_of_batches` has batches of `{name}` with {was.shape[1]} and with"
+                    f" {now.shape[1]} units."
+                )
+        before = batch
+        yield batch
 
 
 class _Linear:
