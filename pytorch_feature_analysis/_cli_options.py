@@ -56,6 +56,11 @@ class BatchSize(click.ParamType[int | str]):
             self.fail(f"{value!r} is neither a number of images nor 'auto'.", param, ctx)
 
 
+symmetrize_option = click.option(
+    "--symmetrize",
+    is_flag=True,
+    help="Take the mean of both directions of an RDM that is not symmetric.",
+)
 num_cores_option = click.option("--num-cores", type=int, help="Worker processes.  [default: 1]")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress bars.")
 where_option = click.option(

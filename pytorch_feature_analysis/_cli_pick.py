@@ -13,7 +13,12 @@ import pandas as pd
 
 from pytorch_feature_analysis._cli_arguments import find_pictures, read_where
 from pytorch_feature_analysis._cli_messages import Step
-from pytorch_feature_analysis._cli_options import example, seed_option, where_option
+from pytorch_feature_analysis._cli_options import (
+    example,
+    seed_option,
+    symmetrize_option,
+    where_option,
+)
 from pytorch_feature_analysis._files import atomic_write, check_writable
 from pytorch_feature_analysis.image_folder import read_image_folder
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
@@ -89,6 +94,7 @@ def _effort(_ctx: click.Context, _parameter: click.Parameter, text: str) -> int 
     metavar="VARIABLE=COUNT",
     help="So many of each value of a variable, as in animal=5.",
 )
+@symmetrize_option
 @seed_option("the search")
 @click.option("--pictures", "folder", metavar="FOLDER", help="Where the images are.")
 @click.option("--pattern", help="Where they are within it: '{obj}/{obj}_{color}.png'.")

@@ -36,6 +36,7 @@ from pytorch_feature_analysis._cli_options import (
     pattern_option,
     quiet_option,
     seed_option,
+    symmetrize_option,
     threads_option,
     transform_option,
     where_option,
@@ -278,6 +279,7 @@ def rdms(
 @where_option
 @click.option("--num-perms", type=int, default=0, show_default=True, help="Shuffled copies.")
 @num_cores_option
+@symmetrize_option
 @seed_option("shuffles")
 @click.option("--name", "df_name", default="meta_rdm", help="Goes into the column df_name.")
 @click.option(
@@ -346,6 +348,7 @@ def meta(
     help="Least stress, or Torgerson's scaling.",
 )
 @click.option("--title", "fig_title", help="Title of the figure.")
+@symmetrize_option
 @seed_option("the starts of the embedding")
 @click.option(
     "--out",

@@ -17,6 +17,8 @@ from pytorch_feature_analysis._checks import check_count
 
 # Rows and columns of the part of a large matrix that is worked on at a time.
 _TILE = 256
+# What differs by a smaller share of the largest cell is the same but for rounding.
+_ROUNDING = 1e-8
 
 
 def check_square(matrix: npt.ArrayLike, *, argument: str) -> np.ndarray:
@@ -283,6 +285,33 @@ def is_symmetric(matrix: np.ndarray) -> bool:
         np.array_equal(matrix[rows, columns], matrix[columns, rows].T)
         for rows, columns in _tiles(len(matrix))
     )
+
+
+def check_symmetric(matrix: np.ndarray, *, what: str, one_sided: bool = False) -> None:
+    """Raise unless both cells of each pair are the same but for rounding.
+
+    With `one_sided` a cell may be NaN where the other is known.
+    """
+    if is_symmetric(matrix):
+        return
+    values = np.where(np.isfinite(matrix), matrix, np.nan).astype(np.float64)
+    scale = np.nanmax(np.abs(values), initial=0.0)
+    different = np.abs(values - values.T) > _ROUNDING * scale
+    if not one_sided:
+        different |= np.isnan(values) != np.isnan(values.T)
+    if different.any():
+        i, j = np.argwhere(different)[0].tolist()
+        raise ValueError(
+            f"{what} is not symmetric: [{i}, {j}] is {matrix[i, j]:g} and [{j}, {i}] is"
+            f" {matrix[j, i]:g}. `symmetrize`=True takes the mean of both directions."
+        )
+
+
+def mean_of_both(matrix: np.ndarray) -> np.ndarray:
+    """Return the mean of a matrix and its transpose; a cell that is NaN takes the other's."""
+    both = np.where(np.isnan(matrix), matrix.T, matrix)
+    mean: np.ndarray = (both + both.T) / 2
+    return mean
 
 
 def double_centred(matrix: np.ndarray) -> np.ndarray:

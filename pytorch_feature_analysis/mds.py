@@ -23,7 +23,12 @@ from pytorch_feature_analysis._checks import (
     check_random_state,
     child_generator,
 )
-from pytorch_feature_analysis.matrices import check_square, dead_items
+from pytorch_feature_analysis.matrices import (
+    check_square,
+    check_symmetric,
+    dead_items,
+    mean_of_both,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +51,7 @@ def embed(
     random_state: RandomState = 0,
     names: Sequence[Any] | None = None,
     argument: str = "matrix",
+    symmetrize: bool = False,
 ) -> tuple[np.ndarray, float]:
     r"""Place items as points whose Euclidean distances stand for their dissimilarities.
 
@@ -73,6 +79,8 @@ def embed(
         What to call the items in messages; their positions by default.
     argument : str, default 'matrix'
         What to call the matrix in messages.
+    symmetrize : bool, default False
+        Take the mean of a matrix that is not symmetric and its transpose, instead of refusing it.
 
     Returns
     -------
@@ -87,7 +95,8 @@ def embed(
     Raises
     ------
     ValueError
-        If a dissimilarity is negative or infinite, the diagonal is not 0, fewer than two items
+        If a dissimilarity is negative or infinite, the diagonal is not 0, the matrix is not
+        symmetric and `symmetrize` is False, fewer than two items
         have a finite dissimilarity, or the known ones leave groups of items unconnected.
 
     Notes
@@ -101,9 +110,7 @@ def embed(
     items in their place, and metric scaling starts from there and gives them weight zero, so that
     only the known ones pull; SMACOF, which knows no weights, is then left out.
 
-    A matrix that is not symmetric enters as the mean of itself and its transpose, which a
-    warning in the log says, if the two differ by more than rounding. Where only one of the two
-    cells is known, it serves for both.
+    Where only one of the two cells of a pair is known, it serves for both.
 
     References
     ----------
@@ -129,13 +136,7 @@ def embed(
     dims = check_count(dims, argument="dims")
     num_starts = check_count(num_starts, argument="num_starts")
     root = check_random_state(random_state)
-    dissimilarities, asymmetry = _check_dissimilarities(matrix, argument=argument)
-    if asymmetry > 0:
-        logger.warning(
-            "The matrix is not symmetric (cells differ by up to %.4g); MDS takes the mean of the"
-            " two cells of each pair.",
-            asymmetry,
-        )
+    dissimilarities = _check_dissimilarities(matrix, argument=argument, symmetrize=symmetrize)
     called = list(names) if names is not None else list(range(len(dissimilarities)))
 
     left_out = dead_items(dissimilarities)
@@ -173,18 +174,15 @@ def stress_1(points: np.ndarray, matrix: np.ndarray) -> float:
     out here.
     """
     placed = np.isfinite(points).all(axis=1)
-    dissimilarities, _ = _check_dissimilarities(matrix, argument="matrix")
+    dissimilarities = _check_dissimilarities(matrix, argument="matrix", symmetrize=True)
     known = dissimilarities[np.ix_(placed, placed)]
     distances = pdist(points[placed])
     squared = (distances[np.isfinite(squareform(known, checks=False))] ** 2).sum()
     return float(np.sqrt(_raw_stress(points[placed], known) / squared)) if squared else 0.0
 
 
-def _check_dissimilarities(matrix: np.ndarray, *, argument: str) -> tuple[np.ndarray, float]:
-    """Return a new symmetric matrix with a zero diagonal, and by how much it was not symmetric.
-
-    NaN is where nothing is known. What differs by rounding is symmetric.
-    """
+def _check_dissimilarities(matrix: np.ndarray, *, argument: str, symmetrize: bool) -> np.ndarray:
+    """Return a new symmetric matrix with a zero diagonal; NaN is where nothing is known."""
     values = np.array(check_square(matrix, argument=argument), dtype=float)
     for bad, what in ((np.isinf(values), "infinite"), (_is_negative(values), "negative")):
         if bad.any():
@@ -205,11 +203,9 @@ def _check_dissimilarities(matrix: np.ndarray, *, argument: str) -> tuple[np.nda
         )
     np.fill_diagonal(values, 0.0)
     values = np.maximum(values, 0.0)
-    mirrored = values.T
-    asymmetry = float(np.nanmax(np.abs(values - mirrored), initial=0.0))
-    mean = (values + mirrored) / 2
-    symmetric = np.where(np.isnan(mean), np.where(np.isnan(values), mirrored, values), mean)
-    return symmetric, asymmetry if asymmetry > _ROUNDING * largest else 0.0
+    if not symmetrize:
+        check_symmetric(values, what=f"`{argument}`", one_sided=True)
+    return mean_of_both(values)
 
 
 def _is_negative(values: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ from pytorch_feature_analysis.entry_subsets import (
     EntryKey,
     check_entry_var_subsets,
 )
-from pytorch_feature_analysis.matrices import dead_items
+from pytorch_feature_analysis.matrices import check_symmetric, dead_items, mean_of_both
 from pytorch_feature_analysis.meta_frame import GroupPlan, assemble
 from pytorch_feature_analysis.rdm_comparison import (
     Comparison,
@@ -62,6 +62,7 @@ def get_meta_rdms(
     dissim_metrics: Sequence[Any] = ("corr",),
     *,
     keep_variables: Sequence[str] = (),
+    symmetrize: bool = False,
     random_state: RandomState = 0,
     num_cores: NumCores = None,
     progress: bool = True,
@@ -102,6 +103,9 @@ def get_meta_rdms(
         As in `compute_rdm`.
     keep_variables : list of str, default none
         Further columns to carry, such as ``'layer_num'``; each must be constant within a group.
+    symmetrize : bool, default False
+        Take the mean of an RDM that is not symmetric (of 'pwcca', say) and its transpose, instead
+        of refusing it.
     random_state : int, Generator or None, default 0
         Seed of the shuffles.
     num_cores : int, None or 'na', default None
@@ -142,8 +146,8 @@ def get_meta_rdms(
     ------
     ValueError
         Where two rows of a group have the same entry key; where their RDMs are not over the same
-        set of entries (another order is put in that of the group's first row, by key); and where
-        a reserved column varies within a group.
+        set of entries (another order is put in that of the group's first row, by key); where a
+        reserved column varies within a group; and where an RDM is not symmetric.
 
     Warns
     -----
@@ -164,9 +168,9 @@ def get_meta_rdms(
     cells; a log line counts them. A distance such as ``'euclidean_distance'`` runs over the cells
     that are left, and is not scaled up. A pair without common cells is NaN.
 
-    **Triangles.** Only what lies above the diagonal is read, also of an RDM that is not
-    symmetric. Without missing cells all RDMs of a group are compared in one matrix product. A
-    group with one entry gives a 1 x 1 RDM, and a log line.
+    **Triangles.** Only what lies above the diagonal is compared. Without missing cells all
+    RDMs of a group are compared in one matrix product. A group with one entry gives a 1 x 1 RDM,
+    and a log line.
 
     **Shuffles.** The shuffle of an entry follows from `random_state`, its number, the entry's key
     and the keys of its items: it is the same in all groups, metrics and subsets (so that a
@@ -239,6 +243,12 @@ def get_meta_rdms(
         for name in stack.columns
         if name == "matrix" or is_lineage(name)
     }
+    for k in sorted(k for group in groups for k in group.positions):
+        if symmetrize:
+            cells["matrix"][k] = mean_of_both(cells["matrix"][k])
+        else:
+            what = f"The matrix in row {rdm_df.index[k]!r} of `rdm_df`"
+            check_symmetric(cells["matrix"][k], what=what)
     scrambles = Scrambles(root, num_perms)
     plans = []
     for group in groups:

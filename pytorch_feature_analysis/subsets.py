@@ -17,7 +17,12 @@ from pytorch_feature_analysis._checks import (
     check_sequence,
     child_generator,
 )
-from pytorch_feature_analysis.matrices import check_square, to_condensed
+from pytorch_feature_analysis.matrices import (
+    check_square,
+    check_symmetric,
+    mean_of_both,
+    to_condensed,
+)
 from pytorch_feature_analysis.selection import greedy_order
 from pytorch_feature_analysis.subset_search import (
     FEW_SETS,
@@ -189,18 +194,9 @@ def checked_dissims(rdm: np.ndarray, *, symmetrize: bool) -> np.ndarray:
             "`input_rdm` has no finite dissimilarity, so that no choice is better than another."
             " A layer whose patterns are all constant gives such a matrix."
         )
-    different = np.isnan(dissims) != np.isnan(dissims.T)
     if not symmetrize:
-        scale = np.nanmax(np.abs(dissims))
-        different |= np.abs(dissims - dissims.T) > 1e-9 * scale
-        if different.any():
-            i, j = np.argwhere(different)[0].tolist()
-            raise ValueError(
-                f"`input_rdm` is not symmetric: [{i}, {j}] is {rdm[i, j]:g} and [{j}, {i}] is"
-                f" {rdm[j, i]:g}. `symmetrize`=True takes the mean of both directions."
-            )
-    both = np.where(np.isnan(dissims), dissims.T, dissims)
-    return (both + both.T) / 2
+        check_symmetric(dissims, what="`input_rdm`")
+    return mean_of_both(dissims)
 
 
 def as_weights(dissims: np.ndarray, direction: str) -> np.ndarray:

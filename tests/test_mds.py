@@ -242,16 +242,14 @@ def test_items_without_finite_dissimilarity_are_left_out_and_named(caplog):
     assert stress_1(points, dead) == stress_1(expected, rdm[np.ix_(kept, kept)])
 
 
-def test_a_matrix_that_is_not_symmetric_enters_as_its_mean_and_says_so(caplog):
+def test_a_matrix_that_is_not_symmetric_enters_as_its_mean_on_request():
     rdm = correlation_rdm(8)
     noise = np.triu(np.random.default_rng(0).uniform(0, 0.1, rdm.shape), k=1)
-    with caplog.at_level(logging.WARNING):
-        points, _ = embed(rdm + noise - noise.T)
-    assert "not symmetric" in caplog.text
+    with pytest.raises(ValueError, match=r"`matrix` is not symmetric: \[0, 1\] is .*`symmetrize`"):
+        embed(rdm + noise - noise.T)
+    points, _ = embed(rdm + noise - noise.T, symmetrize=True)
     np.testing.assert_allclose(points, embed(rdm)[0], atol=1e-5)
-    caplog.clear()
     embed(rdm + 1e-14 * noise)
-    assert caplog.text == ""
 
 
 def test_a_cell_that_is_known_on_one_side_alone_serves_for_both():

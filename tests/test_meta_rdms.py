@@ -208,14 +208,14 @@ def test_stretching_an_rdm_changes_distances_but_not_correlations(rng):
     assert (np.abs(before["matrix"][1] - after["matrix"][1])[0, 1:] > 0.1).all()
 
 
-def test_only_what_lies_above_the_diagonal_is_read(rng):
+def test_the_diagonal_is_not_compared(rng):
     stack = small_stack(rng)
-    below = np.tril(np.ones((5, 5)))
-    other = stack.assign(
-        matrix=[matrix + below * rng.random((5, 5)) for matrix in stack["matrix"]]
-    )
+    other = stack.assign(matrix=[matrix + np.diag(rng.random(5)) for matrix in stack["matrix"]])
     same_cells(meta(stack), meta(other))
-    above = stack.assign(matrix=[matrix + rng.random((5, 5)) for matrix in stack["matrix"]])
+    noise = [np.triu(rng.random((5, 5)), k=1) for _ in range(len(stack))]
+    above = stack.assign(
+        matrix=[matrix + one + one.T for matrix, one in zip(stack["matrix"], noise, strict=True)]
+    )
     assert not np.allclose(meta(stack)["matrix"][0], meta(above)["matrix"][0])
 
 
@@ -348,3 +348,24 @@ def test_frames_that_are_no_stack_are_refused(rng):
     bad = stack.assign(matrix=[*stack["matrix"][:5], np.zeros((4, 4))])
     with pytest.raises(ValueError, match="position 5"):
         meta(bad)
+
+
+def test_rdms_that_are_not_symmetric_are_taken_on_request(rng):
+    items = tuple((k,) for k in range(5))
+    crooked = [rng.uniform(1, 2, (5, 5)) for _ in range(3)]
+    for rdm in crooked:
+        np.fill_diagonal(rdm, 0)
+    # The other direction is known where this one is not.
+    crooked[1][0, 1] = np.nan
+    stack = pd.DataFrame({"layer": list("abc"), "matrix": crooked, "entry_keys": [items] * 3})
+    with pytest.raises(ValueError, match=r"row 0 of `rdm_df` is not symmetric.*`symmetrize`=True"):
+        get_meta_rdms(stack, None, ["layer"])
+    both = [(rdm + rdm.T) / 2 for rdm in crooked]
+    both[1][0, 1] = both[1][1, 0] = crooked[1][1, 0]
+    upper = [rdm[np.triu_indices(5, 1)] for rdm in both]
+    meta = get_meta_rdms(stack, None, ["layer"], symmetrize=True)
+    np.testing.assert_allclose(meta["matrix"][0], 1 - np.corrcoef(upper), atol=1e-12)
+    assert np.isnan(stack["matrix"][1][0, 1])
+    straight = stack.assign(matrix=both)
+    got = get_meta_rdms(straight, None, ["layer"])
+    np.testing.assert_array_equal(got["matrix"][0], meta["matrix"][0])

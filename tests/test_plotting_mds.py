@@ -205,12 +205,19 @@ def test_dead_entries_have_no_point_and_are_named(caplog):
     assert len(ax.lines[0].get_xdata()) == 5
 
 
-def test_a_matrix_that_is_not_symmetric_is_reported_once(caplog):
+def test_a_matrix_that_is_not_symmetric_is_drawn_on_request():
     row = corners()
     row.loc[0, "matrix"][0, 1] += 0.5
-    with caplog.at_level(logging.WARNING):
-        assert pfa.rdm_mds(row, show=False) > 0
-    assert caplog.text.count("not symmetric") == 1
+    with pytest.raises(ValueError, match=r"not symmetric: \[0, 1\]"):
+        pfa.rdm_mds(row, show=False)
+    both = corners()
+    both["matrix"] = [(row["matrix"][0] + row["matrix"][0].T) / 2]
+    expected = pfa.rdm_mds(both, show=False)
+    assert pfa.rdm_mds(row, show=False, symmetrize=True) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="not symmetric"):
+        pfa.mds_coordinates(row)
+    found = pfa.mds_coordinates(row, symmetrize=True)
+    pd.testing.assert_frame_equal(found, pfa.mds_coordinates(both))
 
 
 def test_entries_in_one_place_are_drawn():

@@ -70,6 +70,7 @@ def rdm_mds(
     method: str = "metric",
     num_starts: int = 8,
     random_state: RandomState = 0,
+    symmetrize: bool = False,
 ) -> float:
     r"""Draw the entries of an RDM as points whose distances stand for their dissimilarities.
 
@@ -139,7 +140,7 @@ def rdm_mds(
     ax : matplotlib Axes, optional
         Where to draw, three-dimensional for ``dims=3``. It is left to the caller to show. By
         default a figure is made.
-    method, num_starts, random_state
+    method, num_starts, random_state, symmetrize
         As in `mds_coordinates`.
 
     Returns
@@ -234,6 +235,7 @@ def rdm_mds(
         method=method,
         num_starts=num_starts,
         random_state=random_state,
+        symmetrize=symmetrize,
         names=keys,
         argument=_MATRIX,
     )
@@ -281,6 +283,7 @@ def mds_coordinates(
     method: str = "metric",
     num_starts: int = 8,
     random_state: RandomState = 0,
+    symmetrize: bool = False,
 ) -> pd.DataFrame:
     """Place the entries of an RDM as points whose distances stand for their dissimilarities.
 
@@ -299,6 +302,8 @@ def mds_coordinates(
         first is the classical solution, so that ``num_starts=1`` has nothing random.
     random_state : int, numpy Generator or None, default 0
         Where the other starts come from. None is fresh entropy.
+    symmetrize : bool, default False
+        Take the mean of an RDM that is not symmetric (of 'pwcca', say) and its transpose.
 
     Returns
     -------
@@ -315,8 +320,9 @@ def mds_coordinates(
     Raises
     ------
     ValueError
-        If there is not exactly one row, or a dissimilarity is negative or infinite, or the finite
-        ones leave groups of entries unconnected.
+        If there is not exactly one row, or a dissimilarity is negative or infinite, or the RDM is
+        not symmetric and `symmetrize` is False, or the finite ones leave groups of entries
+        unconnected.
 
     See Also
     --------
@@ -324,8 +330,7 @@ def mds_coordinates(
 
     Notes
     -----
-    Pairs whose dissimilarity is NaN have no weight. A matrix that is not symmetric enters as the
-    mean of itself and its transpose, which is said in the log.
+    Pairs whose dissimilarity is NaN have no weight.
 
     References
     ----------
@@ -358,6 +363,7 @@ def mds_coordinates(
         method=method,
         num_starts=num_starts,
         random_state=random_state,
+        symmetrize=symmetrize,
         names=row["entry_keys"],
         argument=_MATRIX,
     )
