@@ -27,7 +27,7 @@ How alike two representations are
     `shape_distance`, `nbs`, `distance_correlation`, `rsa`, `compare_rdms`, `mutual_knn`,
     `jaccard_knn`, `linear_predictivity`, `conv_samples`; `MEASURES` says what is known of each.
     `get_activations`, `get_similarity_rdms` and `get_minibatch_cka` make stacks of them,
-    `to_similarity` turns back
+    `to_similarity` turns back, `calibrate_similarity` sets them beside chance
 What can be told from patterns
     `run_2way_svm_analysis`, `get_decoding_rdms`
 Frames and tables
@@ -54,7 +54,7 @@ from pytorch_feature_analysis.anova import (
     compute_etas,
     compute_etas_for_model_and_imageset_fast,
 )
-from pytorch_feature_analysis.comparisons import get_similarity_rdms, to_similarity
+from pytorch_feature_analysis.comparisons import get_similarity_rdms
 from pytorch_feature_analysis.csv_files import combine_csvs, create_or_append_csv
 from pytorch_feature_analysis.dataframes import df_filter, df_filtsort, df_inds2cols, df_subset
 from pytorch_feature_analysis.decoding import run_2way_svm_analysis
@@ -113,6 +113,7 @@ from pytorch_feature_analysis.similarity.shape import (
     procrustes_distance,
     shape_distance,
 )
+from pytorch_feature_analysis.similarity_scores import calibrate_similarity, to_similarity
 from pytorch_feature_analysis.stack_files import read_rdms, write_rdms
 from pytorch_feature_analysis.stack_schema import stack_columns
 from pytorch_feature_analysis.stack_subset import subset_rdm_df
@@ -129,6 +130,7 @@ __all__ = [
     "almost_equals",
     "alphatize_image",
     "angular_procrustes",
+    "calibrate_similarity",
     "capture",
     "category_index",
     "cca",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,13 +13,18 @@ import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._cells import object_series
-from pytorch_feature_analysis._checks import check_name, check_random_state, check_sequence
+from pytorch_feature_analysis._checks import (
+    RandomState,
+    check_count,
+    check_random_state,
+)
 from pytorch_feature_analysis._files import save_or_rescue
 from pytorch_feature_analysis._parallel import NumCores, check_num_cores, parallel_map
 from pytorch_feature_analysis._threads import blas_threads, in_threads, n_blas_threads
 from pytorch_feature_analysis.activation_schema import check_activations
+from pytorch_feature_analysis.chosen_measures import ChosenMeasure, check_measures
 from pytorch_feature_analysis.meta_frame import GroupPlan, assemble
-from pytorch_feature_analysis.rdm_stack import checked_stack, in_words
+from pytorch_feature_analysis.rdm_comparison import Scramble, Scrambles
 from pytorch_feature_analysis.regroup import (
     align,
     check_grouping,
@@ -30,12 +34,9 @@ from pytorch_feature_analysis.regroup import (
     row_keys,
 )
 from pytorch_feature_analysis.selection import greedy_order
-from pytorch_feature_analysis.similarity import MEASURES, Measure
+from pytorch_feature_analysis.similarity import Measure
 from pytorch_feature_analysis.stack_files import check_stack_path, write_rdms
 from pytorch_feature_analysis.stack_schema import is_lineage
-
-# What else has dissimilarities that are one less a similarity.
-_ONE_LESS = ("corr", "cosine", "spearman", "minibatch_cka")
 
 
 def get_similarity_rdms(
@@ -46,7 +47,9 @@ def get_similarity_rdms(
     *,
     out_fname: str | os.PathLike[str] | None = None,
     df_name: str = "similarity_rdm",
+    num_perms: int = 0,
     keep_variables: Sequence[str] = (),
+    random_state: RandomState = 0,
     num_cores: NumCores = None,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -71,8 +74,13 @@ def get_similarity_rdms(
         File for the result, see `write_rdms`.
     df_name : str, default 'similarity_rdm'
         Name of the result.
+    num_perms : int, default 0
+        How many times to compare again with the stimuli of each representation shuffled, for
+        `calibrate_similarity`.
     keep_variables : list of str, default none
         Further columns to carry; each must be constant within a group.
+    random_state : int, Generator or None, default 0
+        Seed of the shuffles, which are those of `get_meta_rdms`.
     num_cores : int, None or 'na', default None
         Workers; None leaves it to `joblib.parallel_config`.
     progress : bool, default True
@@ -105,6 +113,7 @@ def get_similarity_rdms(
     --------
     MEASURES : What each measure ignores, its range and direction.
     to_similarity : From distances back to similarities.
+    calibrate_similarity : Beside chance, with `num_perms`.
 
     Notes
     -----
@@ -135,7 +144,9 @@ def get_similarity_rdms(
            [0.97, 0.  , 0.97],
            [0.  , 0.97, 0.  ]])
     """
-    chosen = _check_measures(measures)
+    chosen = check_measures(measures)
+    num_perms = check_count(num_perms, argument="num_perms", minimum=0)
+    root = check_random_state(random_state)
     check_num_cores(num_cores)
     if not isinstance(df_name, str):
         raise TypeError(f"`df_name` must be a string, not {df_name!r}.")
@@ -159,18 +170,20 @@ def get_similarity_rdms(
     groups = make_groups(frame, keys, grouping, set(keys))
     check_groups(frame, groups, {*entries, *grouping}, kept)
     cells = {name: frame[name].tolist() for name in frame.columns if is_lineage(name)}
+    scrambles = Scrambles(root, num_perms)
     items = []
     plans = []
     for group in groups:
         orders = align(group, cells["entry_keys"], cells["entry_labels"], what="activations")
         tables = [arrays[k] for k in group.positions]
         _check_tables(tables, group.name, group.entry_keys, chosen)
-        scramble = tuple(range(len(tables[0])))
         everything = [("all", list(range(len(tables))))]
-        plans.append(GroupPlan(group, everything, orders, [(scramble,) * len(tables)]))
-        items += [(tables, orders, measure) for measure in chosen]
+        stimuli = cells["entry_keys"][group.positions[0]]
+        numbered = scrambles.of(stimuli, group.entry_keys)
+        plans.append(GroupPlan(group, everything, orders, numbered))
+        items += [_Comparison(tables, orders, numbered[1:], measure) for measure in chosen]
     _warn_of_width(plans, arrays, chosen)
-    matrices = parallel_map(
+    compared = parallel_map(
         _compare,
         items,
         num_cores=num_cores,
@@ -178,11 +191,12 @@ def get_similarity_rdms(
         description="similarities",
     )
     for number, plan in enumerate(plans):
-        own = matrices[number * len(chosen) : (number + 1) * len(chosen)]
-        plan.rdms.extend((matrix, greedy_order(matrix)) for matrix in own)
+        own = compared[number * len(chosen) : (number + 1) * len(chosen)]
+        for matrices in zip(*own, strict=True):
+            plan.rdms.extend((matrix, greedy_order(matrix)) for matrix in matrices)
     stack = assemble(frame, cells, plans, chosen, entries, grouping, kept, df_name)
     if any(measure.rdm_metric is not None for measure in chosen):
-        subs = [measure.rdm_metric for _ in plans for measure in chosen]
+        subs = [measure.rdm_metric for plan in plans for measure in chosen for _ in plan.scrambles]
         place = list(stack.columns).index("dissim_metric") + 1
         stack.insert(place, "dissim_metric_sub", object_series(subs, stack.index))
     if out_fname is not None:
@@ -190,165 +204,8 @@ def get_similarity_rdms(
     return stack
 
 
-def to_similarity(stack: pd.DataFrame, measures: Sequence[Any] = ()) -> pd.DataFrame:
-    """Turn the dissimilarities ``1 - s`` of a stack back into the similarities s.
-
-    Parameters
-    ----------
-    stack : DataFrame
-        Rows of `get_similarity_rdms` whose measure is a similarity, or of `get_meta_rdms` or
-        `get_rdms` by 'corr', 'cosine' or 'spearman'. It is not changed.
-    measures : list of Measure, default none
-        Measures of one's own that the stack was made with.
-
-    Returns
-    -------
-    DataFrame
-        A new frame with the similarities in ``matrix``.
-
-    Raises
-    ------
-    ValueError
-        Rows whose measure is a distance, of which there is no similarity, or is not known.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import pandas as pd
-    >>> import pytorch_feature_analysis as pfa
-    >>> stack = pd.DataFrame({
-    ...     "dissim_metric": ["linear_cka(debiased=True)"],
-    ...     "matrix": [np.array([[0, 0.25], [0.25, 0]])],
-    ...     "entry_keys": [["conv1", "conv2"]],
-    ... })
-    >>> pfa.to_similarity(stack)["matrix"][0].tolist()
-    [[1.0, 0.75], [0.75, 1.0]]
-    """
-    checked = checked_stack(stack, columns=["dissim_metric"], argument="stack")
-    known = {**MEASURES, **{measure.name: measure for measure in measures}}
-    wrong = []
-    for name in dict.fromkeys(checked["dissim_metric"]):
-        base = str(name).partition("(")[0]
-        is_similarity = base in known and known[base].direction == "similarity"
-        if base not in _ONE_LESS and not is_similarity:
-            wrong.append(name)
-    if wrong:
-        raise ValueError(
-            f"`stack` has rows by {in_words(wrong)}, whose matrices are not 1 less a similarity"
-            " that is known here; leave them out with `df_filter`."
-        )
-    result = stack.copy(deep=False)
-    similarities = [1 - matrix for matrix in checked["matrix"]]
-    for matrix in similarities:
-        matrix.flags.writeable = False
-    result["matrix"] = object_series(similarities, result.index)
-    return result
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """A measure that was asked for, with its options."""
-
-    measure: Measure
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def rdm_metric(self) -> str | None:
-        """Name of the metric of the RDMs that are compared, where it is a comparison of RDMs."""
-        if self.measure.name != "rsa":
-            return None
-        metric = self.options.get("rdm_metric", "corr")
-        return metric if isinstance(metric, str) else str(metric[0])
-
-    @property
-    def name(self) -> str:
-        """As it is written into the column `dissim_metric`."""
-        shown = {key: value for key, value in self.options.items() if key != "rdm_metric"}
-        if not shown:
-            return self.measure.name
-        return f"{self.measure.name}({', '.join(f'{k}={shown[k]}' for k in sorted(shown))})"
-
-    @property
-    def minimum(self) -> int:
-        """Fewest stimuli."""
-        return max(self.measure.minimum, 4 if self.options.get("debiased") else 2)
-
-    @property
-    def saturates(self) -> bool:
-        """Whether it is near its best for any data that have more units than stimuli."""
-        return self.measure.saturates and not self.options.get("debiased")
-
-
-def _check_measures(measures: Any) -> list[_Chosen]:
-    listed = check_sequence(measures, argument="measures", of="measures")
-    if not listed:
-        raise ValueError(f"`measures` names none; there are: {', '.join(sorted(MEASURES))}.")
-    chosen = [_as_chosen(spec) for spec in listed]
-    names = [(one.name, one.rdm_metric) for one in chosen]
-    twice = [name for name, _ in dict.fromkeys(names) if [n for n, _ in names].count(name) > 1]
-    if len(set(names)) < len(names):
-        raise ValueError(f"`measures` names {in_words(twice)} more than once.")
-    return chosen
-
-
-def _as_chosen(spec: Any) -> _Chosen:
-    if isinstance(spec, Measure):
-        return _Chosen(spec)
-    name, extra = spec, {}
-    if isinstance(spec, (tuple, list)):
-        if len(spec) != 2:
-            raise ValueError(
-                f"`measures` takes names, (name, options) and (name, function), not {spec!r}."
-            )
-        name, extra = spec
-    if callable(extra):
-        # What stands before a bracket is what `to_similarity` goes by.
-        if not isinstance(name, str) or name.partition("(")[0] in {*MEASURES, *_ONE_LESS}:
-            raise ValueError(
-                f"`measures`: {name!r} cannot be the name of a function of your own; take a string"
-                f" that begins with none of the names in MEASURES, nor with {_ONE_LESS}."
-            )
-        return _Chosen(_own(name, extra))
-    check_name(name, MEASURES, argument="measures", what="measure")
-    if not isinstance(extra, Mapping):
-        raise TypeError(
-            f"`measures`: behind '{name}' there must be a dict of options or a function, not"
-            f" {extra!r}."
-        )
-    options = dict(extra)
-    known = [
-        option
-        for option in inspect.signature(MEASURES[name].function).parameters
-        if option not in ("x", "y")
-    ]
-    for option in options:
-        check_name(option, known, argument="measures", what="option", owner=f" of '{name}'")
-    if "random_state" in options:
-        # One seed, whatever the pair.
-        options["random_state"] = check_random_state(options["random_state"])
-    return _Chosen(MEASURES[name], options)
-
-
-def _own(name: str, function: Callable[[np.ndarray, np.ndarray], float]) -> Measure:
-    return Measure(
-        name,
-        function,
-        _as_it_is,
-        function,
-        direction="distance",
-        value_range=(-np.inf, np.inf),
-        ignores=(),
-        needs="what its author says",
-    )
-
-
-def _as_it_is(x: np.ndarray) -> np.ndarray:
-    x.flags.writeable = False
-    return x
-
-
 def _check_tables(
-    tables: Sequence[np.ndarray], group: str, keys: Sequence[Any], chosen: Sequence[_Chosen]
+    tables: Sequence[np.ndarray], group: str, keys: Sequence[Any], chosen: Sequence[ChosenMeasure]
 ) -> None:
     for key, table in zip(keys, tables, strict=True):
         n_undefined = int((~np.isfinite(table)).sum())
@@ -366,7 +223,7 @@ def _check_tables(
 
 
 def _warn_of_width(
-    plans: Sequence[GroupPlan], arrays: Sequence[np.ndarray], chosen: Sequence[_Chosen]
+    plans: Sequence[GroupPlan], arrays: Sequence[np.ndarray], chosen: Sequence[ChosenMeasure]
 ) -> None:
     saturating = [measure.name for measure in chosen if measure.saturates]
     if not saturating:
@@ -388,22 +245,44 @@ def _warn_of_width(
         )
 
 
-def _compare(
-    item: tuple[Sequence[np.ndarray], Sequence[np.ndarray | None], _Chosen],
-) -> np.ndarray:
-    """RDM of a group's representations by one measure."""
-    tables, orders, chosen = item
-    measure, options = chosen.measure, chosen.options
+@dataclass(frozen=True)
+class _Comparison:
+    """A group's representations, and the measure that compares them."""
 
-    def prepare(place: int) -> Any:
-        table, order = tables[place], orders[place]
+    tables: Sequence[np.ndarray]
+    orders: Sequence[np.ndarray | None]
+    """Where the stimuli of the first are in each; None where they are in the same places."""
+    scrambles: Sequence[tuple[Scramble, ...]]
+    """For each shuffle the order of each one's stimuli."""
+    chosen: ChosenMeasure
+
+
+def _compare(comparison: _Comparison) -> list[np.ndarray]:
+    """RDMs of a group by one measure, as it is and shuffled."""
+    measure, options = comparison.chosen.measure, comparison.chosen.options
+
+    def prepare(place: int, scramble: Scramble | None = None) -> Any:
+        table, order = comparison.tables[place], comparison.orders[place]
         x = np.array(table if order is None else table[order], dtype=np.float64)
-        return measure.prepare(x, **options)
+        return measure.prepare(x if scramble is None else x[list(scramble)], **options)
+
+    def shuffle(place: int, scramble: Scramble) -> Any:
+        if measure.permute is None:
+            return prepare(place, scramble)
+        return measure.permute(prepared[place], np.array(scramble))
 
     n_threads = n_blas_threads()
     # Decompositions are faster side by side than each in several threads.
     with blas_threads(1):
-        prepared = in_threads(prepare, range(len(tables)), n_threads)
+        prepared = in_threads(prepare, range(len(comparison.tables)), n_threads)
+    rdms = [_rdm(measure, prepared, options)]
+    for scrambles in comparison.scrambles:
+        shuffled = [shuffle(place, scramble) for place, scramble in enumerate(scrambles)]
+        rdms.append(_rdm(measure, shuffled, options))
+    return rdms
+
+
+def _rdm(measure: Measure, prepared: Sequence[Any], options: Mapping[str, Any]) -> np.ndarray:
     values = measure.all_pairs(prepared, **options)
     rdm: np.ndarray = 1 - values if measure.direction == "similarity" else values
     if measure.is_symmetric:

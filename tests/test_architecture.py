@@ -46,7 +46,7 @@ LEVELS = {
     ],
     "2b": [
         *["accumulation", "anova_design", "activations", "decoding_plan", "planning", "regroup"],
-        *["activation_schema", "stack_parquet", "stack_subset"],
+        *["activation_schema", "chosen_measures", "stack_parquet", "stack_subset"],
     ],
     "2c": [
         *["anova_sums", "anova_tables", "decoding_table", "meta_frame", "rdm_jobs"],
@@ -58,7 +58,7 @@ LEVELS = {
     "2g": ["decoding_run", "rdm_rows"],
     "3": [
         *["activation_frames", "anova", "comparisons", "decoding", "decoding_rdms", "meta_rdms"],
-        *["minibatch", "rdms", "tolerance"],
+        *["minibatch", "rdms", "similarity_scores", "tolerance"],
     ],
     "4": ["stimuli"],
     "5a": [

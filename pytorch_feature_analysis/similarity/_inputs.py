@@ -95,6 +95,18 @@ def centred(x: np.ndarray) -> np.ndarray:
     return x
 
 
+def permuted_rows(x: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Return a table of the stimuli in another order."""
+    rows: np.ndarray = x[order]
+    return rows
+
+
+def permuted_pairs(matrix: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Return a matrix of pairs of stimuli for the stimuli in another order."""
+    pairs: np.ndarray = matrix[np.ix_(order, order)]
+    return pairs
+
+
 def rotated(x: np.ndarray) -> np.ndarray:
     """Return a representation but for a rotation, with no more units than stimuli."""
     n_stimuli, n_units = x.shape

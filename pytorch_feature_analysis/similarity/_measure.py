@@ -38,6 +38,9 @@ class Measure:
     saturates: bool = False
     """Whether it is near its best for any data that have more units than stimuli."""
     is_symmetric: bool = True
+    permute: Callable[[Any, np.ndarray], Any] | None = None
+    """``permute(prepared, order)``: what `prepare` gives for the stimuli in another order; by
+    default it is called again."""
     compare_all: Callable[..., np.ndarray] | None = None
     """``compare_all(prepared, **options)``: the values (n, n) of all pairs of a list at once,
     where that is faster than one after the other."""

@@ -370,6 +370,10 @@ class _Basis(NamedTuple):
     """(n_stimuli, rank), orthonormal, or shorter where it was regularised."""
 
 
+def _permuted(prepared: _Basis, order: np.ndarray) -> _Basis:
+    return _Basis(prepared.x[order], prepared.basis[order])
+
+
 def _bases(
     x: npt.ArrayLike, y: npt.ArrayLike, prepare: Callable[..., _Basis], **options: Any
 ) -> tuple[_Basis, _Basis]:
@@ -487,7 +491,7 @@ def mean_cca(x: npt.ArrayLike, y: npt.ArrayLike, *, regularization: float = 0.0)
     return _compare_mean(one, other)
 
 
-_measure = partial(Measure, direction="similarity", value_range=(0.0, 1.0))
+_measure = partial(Measure, direction="similarity", value_range=(0.0, 1.0), permute=_permuted)
 CCA = [
     _measure(
         *("cca", mean_cca, _prepare_cca, _compare_mean),

@@ -8,6 +8,7 @@ follows from the diagonals of K and L.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from pytorch_feature_analysis._checks import check_name
 from pytorch_feature_analysis.gram import pattern_geometry
 from pytorch_feature_analysis.matrices import double_centred, u_centred
-from pytorch_feature_analysis.similarity._inputs import centred, check_pair
+from pytorch_feature_analysis.similarity._inputs import centred, check_pair, permuted_pairs
 from pytorch_feature_analysis.similarity._measure import Measure
 from pytorch_feature_analysis.similarity.hsic import FEWEST, merge_short
 
@@ -213,6 +214,16 @@ class _Linear:
         n_stimuli, n_units = x.shape
         self.is_wide = n_units > n_stimuli
 
+    def permuted(self, order: np.ndarray) -> _Linear:
+        """Give the same for the stimuli in another order."""
+        other = copy(self)
+        other.x = self.x[order]
+        for name, of_pairs in (("gram", True), ("diagonal", False)):
+            if name in vars(self):
+                found = vars(self)[name]
+                other.__dict__[name] = permuted_pairs(found, order) if of_pairs else found[order]
+        return other
+
     @cached_property
     def gram(self) -> np.ndarray:
         return self.x @ self.x.T
@@ -386,6 +397,7 @@ LINEAR_CKA = Measure(
     ignores=("translation", "scale", "rotation", "unit order"),
     needs="more stimuli than units, or debiased=True: else it is near 1 for any data",
     saturates=True,
+    permute=_Linear.permuted,
     compare_all=_all_linear,
 )
 RBF_CKA = Measure(
@@ -398,5 +410,6 @@ RBF_CKA = Measure(
     ignores=("translation", "rotation", "unit order"),
     needs="a width of the kernel: sigma, or a bandwidth by the median",
     saturates=True,
+    permute=permuted_pairs,
     compare_all=_all_kernels,
 )

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytorch_feature_analysis._checks import check_count
-from pytorch_feature_analysis.similarity._inputs import check_pair
+from pytorch_feature_analysis.similarity._inputs import check_pair, permuted_pairs
 from pytorch_feature_analysis.similarity._measure import Measure
 
 
@@ -130,6 +130,7 @@ NEIGHBORS = [
         value_range=(0.0, 1.0),
         ignores=_IGNORES,
         needs=_NEEDS,
+        permute=permuted_pairs,
     ),
     Measure(
         "jaccard_knn",
@@ -140,5 +141,6 @@ NEIGHBORS = [
         value_range=(0.0, 1.0),
         ignores=_IGNORES,
         needs=_NEEDS,
+        permute=permuted_pairs,
     ),
 ]

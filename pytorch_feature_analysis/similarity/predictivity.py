@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytorch_feature_analysis._checks import RandomState, check_count, check_random_state
-from pytorch_feature_analysis.similarity._inputs import check_pair
+from pytorch_feature_analysis.similarity._inputs import check_pair, permuted_rows
 from pytorch_feature_analysis.similarity._measure import Measure
 
 _PENALTIES = tuple(10.0**power for power in range(-3, 7))
@@ -119,4 +119,5 @@ LINEAR_PREDICTIVITY = Measure(
     ignores=("translation", "unit order"),
     needs="enough stimuli to learn a map of all units from a part of them",
     is_symmetric=False,
+    permute=permuted_rows,
 )

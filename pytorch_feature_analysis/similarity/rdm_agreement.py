@@ -11,8 +11,15 @@ from scipy.stats import kendalltau, rankdata
 
 from pytorch_feature_analysis._checks import check_name
 from pytorch_feature_analysis.dissimilarity import compute_rdm
-from pytorch_feature_analysis.matrices import check_square, double_centred, is_symmetric, u_centred
-from pytorch_feature_analysis.similarity._inputs import check_pair
+from pytorch_feature_analysis.matrices import (
+    check_square,
+    double_centred,
+    is_symmetric,
+    to_condensed,
+    to_square,
+    u_centred,
+)
+from pytorch_feature_analysis.similarity._inputs import check_pair, permuted_pairs
 from pytorch_feature_analysis.similarity._measure import Measure
 
 METHODS = ("pearson", "spearman", "cosine", "kendall_tau_a", "kendall_tau_b")
@@ -247,6 +254,14 @@ def _prepare_rsa(
     return _Triangle(upper, _unit(upper, compare) if is_plain else None)
 
 
+def _permuted(triangle: _Triangle, order: np.ndarray) -> _Triangle:
+    def permuted(values: np.ndarray) -> np.ndarray:
+        return to_condensed(permuted_pairs(to_square(values), order))
+
+    unit = None if triangle.unit is None else permuted(triangle.unit)
+    return _Triangle(permuted(triangle.entries), unit)
+
+
 def _compare_triangles(
     first: _Triangle, second: _Triangle, *, compare: str = "pearson", **_options: Any
 ) -> float:
@@ -282,6 +297,7 @@ RSA = Measure(
     ignores=("unit order",),
     needs="at least three stimuli; what else it ignores depends on the RDM metric",
     minimum=3,
+    permute=_permuted,
 )
 DISTANCE_CORRELATION = Measure(
     "distance_correlation",
@@ -292,5 +308,6 @@ DISTANCE_CORRELATION = Measure(
     value_range=(0.0, 1.0),
     ignores=("translation", "scale", "rotation", "unit order"),
     needs="many stimuli: of few it is above 0 for unrelated data too",
+    permute=permuted_pairs,
     compare_all=_all_roots,
 )

@@ -196,6 +196,10 @@ def _prepare(x: np.ndarray, *, alpha: float = 1.0) -> _Cloud:
     return _Cloud(x / norm if norm > 0 else np.full((len(x), 1), np.nan))
 
 
+def _permuted(cloud: _Cloud, order: np.ndarray) -> _Cloud:
+    return _Cloud(cloud.x[order])
+
+
 def _compare(first: _Cloud, second: _Cloud, **_options: Any) -> float:
     product = first.x.T @ second.x
     if not np.isfinite(product).all():
@@ -214,6 +218,7 @@ def _compare_angle(first: _Cloud, second: _Cloud, **_options: Any) -> float:
 _measure = partial(
     Measure,
     prepare=_prepare,
+    permute=_permuted,
     ignores=("translation", "scale", "rotation", "unit order"),
     needs="more stimuli than units: else unrelated data are rotated onto each other too",
     saturates=True,
