@@ -194,3 +194,23 @@ def test_what_is_no_stack_of_shuffles_is_refused():
         pfa.calibrate_similarity(pd.concat([stack, stack], ignore_index=True))
     with pytest.raises(ValueError, match="`num_perms` must be"):
         stack_of(df, ["nbs"], -1)
+
+
+def test_a_shuffle_that_is_as_good_counts():
+    cells = [0.5, 0.5, 0.6, 0.4]
+    stack = pd.DataFrame(
+        {
+            "dissim_metric": "nbs",
+            "matrix": [np.array([[0, cell], [cell, 0]]) for cell in cells],
+            "entry_keys": [("a", "b")] * 4,
+            "perm": ["orig_data", 1, 2, 3],
+        }
+    )
+    table = pfa.calibrate_similarity(stack)
+    assert table["p"].item() == (1 + 2) / 4
+    assert table["null_mean"].item() == pytest.approx(0.5)
+    assert table["z"].item() == pytest.approx(0)
+    assert table["corrected"].item() == pytest.approx(0)
+    with_one = pfa.calibrate_similarity(stack.iloc[:2])
+    assert with_one["null_sd"].item() == 0
+    assert np.isnan(with_one["z"].item())
