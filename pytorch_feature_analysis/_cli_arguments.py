@@ -6,12 +6,14 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
+import click
 import pandas as pd
 
 from pytorch_feature_analysis._checks import check_name
+from pytorch_feature_analysis._files import atomic_write, check_writable
 from pytorch_feature_analysis.image_folder import read_image_folder
 from pytorch_feature_analysis.stack_files import read_rdms
 
@@ -76,6 +78,21 @@ def parse_layers(texts: Sequence[str], models: Mapping[str, Any]) -> Any:
         return of_all
     wanted = {name: [*of_all, *own.get(name, [])] for name in dict.fromkeys([*models, *own])}
     return {name: layers for name, layers in wanted.items() if layers}
+
+
+def check_new(file: str, argument: str, overwrite: bool, suffix: str = "") -> None:
+    """Raise unless a file can be written there, ends so, and is new or may be replaced."""
+    check_writable(file, argument=argument)
+    if suffix and Path(file).suffix.lower() != suffix:
+        raise ValueError(f"`{argument}` must end in {suffix}, not '{file}'.")
+    if Path(file).exists() and not overwrite:
+        raise click.UsageError(f"{file} exists; choose another name, or --overwrite.")
+
+
+def write_csv(table: pd.DataFrame, file: Path) -> None:
+    """Write a table, whole or not at all."""
+    with atomic_write(file) as temporary:
+        table.to_csv(temporary, index=False)
 
 
 def read_where(path: str, conditions: Sequence[str]) -> pd.DataFrame:

@@ -39,7 +39,7 @@ def seed_option(what: str) -> Callable[[Any], Any]:
     )
 
 
-class BatchSize(click.ParamType[int | str]):
+class _BatchSize(click.ParamType[int | str]):
     """A number of images, or 'auto'."""
 
     name = "INTEGER|auto"
@@ -60,6 +60,11 @@ symmetrize_option = click.option(
     "--symmetrize",
     is_flag=True,
     help="Take the mean of both directions of an RDM that is not symmetric.",
+)
+batch_size_option = click.option(
+    "--batch-size",
+    type=_BatchSize(),
+    help="Images a pass; auto measures which is fastest.  [default: as suits the network]",
 )
 num_cores_option = click.option("--num-cores", type=int, help="Worker processes.  [default: 1]")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress bars.")

@@ -11,7 +11,7 @@ import click
 import numpy as np
 import pandas as pd
 
-from pytorch_feature_analysis._cli_arguments import find_pictures, read_where
+from pytorch_feature_analysis._cli_arguments import check_new, find_pictures, read_where, write_csv
 from pytorch_feature_analysis._cli_messages import Step
 from pytorch_feature_analysis._cli_options import (
     example,
@@ -19,7 +19,6 @@ from pytorch_feature_analysis._cli_options import (
     symmetrize_option,
     where_option,
 )
-from pytorch_feature_analysis._files import atomic_write, check_writable
 from pytorch_feature_analysis.image_folder import read_image_folder
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 from pytorch_feature_analysis.stimuli import SCALES, select_stimuli
@@ -120,9 +119,7 @@ def pick(
         raise click.UsageError("--pictures, --pattern and --montage go together.")
     for argument, file in (("out", out), ("montage", montage)):
         if file is not None:
-            check_writable(file, argument=argument)
-            if Path(file).exists() and not overwrite:
-                raise click.UsageError(f"{file} exists; choose another name, or --overwrite.")
+            check_new(file, argument, overwrite)
     stack = check_rdm_stack(_read(path, where))
     keys = stack["entry_keys"].iloc[0] if len(stack) else ()
     chosen = select_stimuli(
@@ -139,8 +136,7 @@ def pick(
     if out is None:
         click.echo(table.to_csv(index=False), nl=False)
         return
-    with atomic_write(Path(out)) as temporary:
-        table.to_csv(temporary, index=False)
+    write_csv(table, Path(out))
     click.echo(f"{out}: {len(chosen)} of {len(keys)}, mean {chosen['mean_dissim'].mean():.4g}")
 
 

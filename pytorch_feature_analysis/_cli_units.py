@@ -10,10 +10,16 @@ import click
 import numpy as np
 import pandas as pd
 
-from pytorch_feature_analysis._cli_arguments import parse_layers, parse_models, read_images
+from pytorch_feature_analysis._cli_arguments import (
+    check_new,
+    parse_layers,
+    parse_models,
+    read_images,
+    write_csv,
+)
 from pytorch_feature_analysis._cli_messages import Step, show_bars
 from pytorch_feature_analysis._cli_options import (
-    BatchSize,
+    batch_size_option,
     device_option,
     example,
     layers_option,
@@ -122,7 +128,7 @@ def anova(
     """Split the variance of every unit into what each variable of the images explains."""
     for argument, file, suffix in (("out", out, ".csv"), ("maps", maps, ".npz")):
         if file is not None:
-            _check_new(file, suffix, argument, overwrite)
+            check_new(file, argument, overwrite, suffix)
     table = read_images(
         folder, pattern, factors=factors, sample_vars=sample_vars, grouping_vars=grouping_vars
     )
@@ -163,7 +169,7 @@ def anova(
                     for key, values in found.items()
                 }
     etas = pd.concat(tables, ignore_index=True)
-    save_or_rescue(lambda file: _write_csv(etas, file), out)
+    save_or_rescue(lambda file: write_csv(etas, file), out)
     if maps is not None:
         save_or_rescue(lambda file: _write_arrays(arrays, file), maps)
     click.echo(f"{out}: {len(etas)} rows of {_counted(models, 'model')}")
@@ -232,11 +238,7 @@ def anova(
     "--num-perms", type=int, default=0, show_default=True, help="Shuffles, for p values."
 )
 @num_cores_option
-@click.option(
-    "--batch-size",
-    type=BatchSize(),
-    help="Images a pass; auto measures which is fastest.  [default: as suits the network]",
-)
+@batch_size_option
 @memory_option
 @threads_option
 @device_option
@@ -290,19 +292,6 @@ def decode(
     for (variable, kind), rows in kinds:
         means = rows.groupby(["model", "layer"], sort=False)["acc"].mean()
         click.echo(_most(f"accuracy of {variable} ({kind})", means))
-
-
-def _check_new(file: str, suffix: str, argument: str, overwrite: bool) -> None:
-    check_writable(file, argument=argument)
-    if Path(file).suffix.lower() != suffix:
-        raise ValueError(f"`{argument}` must end in {suffix}, not '{file}'.")
-    if Path(file).exists() and not overwrite:
-        raise click.UsageError(f"{file} exists; choose another name, or --overwrite.")
-
-
-def _write_csv(table: pd.DataFrame, file: Path) -> None:
-    with atomic_write(file) as temporary:
-        table.to_csv(temporary, index=False)
 
 
 def _write_arrays(arrays: dict[str, Any], file: Path) -> None:

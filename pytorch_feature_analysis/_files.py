@@ -48,9 +48,13 @@ def save_or_rescue(write: Callable[[Path], Any], path: str | os.PathLike[str]) -
     try:
         write(Path(path))
     except Exception as error:
-        rescued = Path(tempfile.mkdtemp(prefix="pfa-")) / Path(path).name
-        with contextlib.suppress(Exception):
+        folder = Path(tempfile.mkdtemp(prefix="pfa-"))
+        rescued = folder / Path(path).name
+        try:
             write(rescued)
+        except Exception:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
             error.add_note(f"What was computed is in '{rescued}'.")
         raise
 

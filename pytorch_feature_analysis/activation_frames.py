@@ -107,23 +107,14 @@ def get_activations(
     call = Call.of(
         image_sets,
         models_dict,
-        rdm_name="",
         which_layers=which_layers,
-        dissim_metrics=["corr"],
-        kernel_sets=[("all", "all")],
-        num_perms=0,
         num_cores=1,
-        debug_check=False,
         activation_types=activation_types,
         exclude_prefix_tokens=exclude_prefix_tokens,
         calls=calls,
         batch_size=batch_size,
         device=device,
         num_threads=num_threads,
-        memory_budget=None,
-        projection=None,
-        random_state=0,
-        is_kept=False,
     )
     with_combinations = [one.labels for one in call.sets if one.combos]
     if with_combinations:

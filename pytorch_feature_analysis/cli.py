@@ -25,7 +25,7 @@ from pytorch_feature_analysis._cli_arguments import (
 )
 from pytorch_feature_analysis._cli_messages import Group, Step, show_bars
 from pytorch_feature_analysis._cli_options import (
-    BatchSize,
+    batch_size_option,
     device_option,
     example,
     layers_option,
@@ -178,11 +178,7 @@ def layers(model: str, as_csv: bool) -> None:
     metavar="ADDRESS",
     help="Share the work out among the workers of a Dask scheduler, such as tcp://10.0.0.1:8786.",
 )
-@click.option(
-    "--batch-size",
-    type=BatchSize(),
-    help="Images a pass; auto measures which is fastest.  [default: as suits the network]",
-)
+@batch_size_option
 @memory_option
 @threads_option
 @device_option

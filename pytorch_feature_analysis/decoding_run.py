@@ -43,15 +43,6 @@ def make_call(groups: Sequence[Any], activation_type: Any, **options: Any) -> Ca
         groups,
         activation_types=[activation_type],
         dissim_metrics=["squared_euclidean"],
-        rdm_name="",
-        kernel_sets=[("all", "all")],
-        num_perms=0,
-        debug_check=False,
-        exclude_prefix_tokens=False,
-        calls="last",
-        projection=None,
-        random_state=0,
-        is_kept=False,
         **options,
     )
 

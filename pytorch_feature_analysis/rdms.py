@@ -328,13 +328,11 @@ def plan_rdms(
     call = Call.of(
         image_sets,
         models_dict,
-        rdm_name="",
         which_layers=which_layers,
         dissim_metrics=dissim_metrics,
         kernel_sets=kernel_sets,
         num_perms=num_perms,
         num_cores=num_cores,
-        debug_check=False,
         activation_types=activation_types,
         exclude_prefix_tokens=exclude_prefix_tokens,
         calls=calls,
@@ -343,8 +341,6 @@ def plan_rdms(
         num_threads=num_threads,
         memory_budget=memory_budget,
         projection=projection,
-        random_state=0,
-        is_kept=False,
     )
     laid_out = LaidOut.of(call, None)
     return forecast(*laid_out.passes(laid_out.rows)).as_frame()

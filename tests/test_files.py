@@ -239,7 +239,7 @@ def test_the_folder_of_a_pickle_must_exist(tmp_path):
         pfa.pickle_read(Path)
 
 
-def test_what_cannot_be_saved_is_kept_elsewhere_and_the_error_says_where(tmp_path):
+def test_what_cannot_be_saved_is_kept_elsewhere_and_the_error_says_where(tmp_path, monkeypatch):
     target = tmp_path / "table.csv"
     target.mkdir()
     with pytest.raises(IsADirectoryError) as caught:
@@ -252,6 +252,9 @@ def test_what_cannot_be_saved_is_kept_elsewhere_and_the_error_says_where(tmp_pat
     def write(path):
         raise OSError("full everywhere")
 
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = sorted(tmp_path.iterdir())
     with pytest.raises(OSError, match="full everywhere") as caught:
         save_or_rescue(write, target)
+    assert sorted(tmp_path.iterdir()) == before
     assert not hasattr(caught.value, "__notes__")

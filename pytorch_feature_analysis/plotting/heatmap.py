@@ -134,15 +134,16 @@ def plot_heatmap(
             target.spines[["top", "right"]].set_visible(False)
         for axis, places in ((target.xaxis, below), (target.yaxis, beside)):
             if labels:
-                axis.set_ticks(range(len(places)), _names(entries, places), fontsize=_TICK_POINTS)
+                names = _names(entries, places)
+                axis.set_ticks(range(len(places)), names, fontsize=_TICK_POINTS)
+                if axis is target.xaxis and max(map(len, names)) > 2:
+                    axis.set_tick_params(rotation=90)
                 shared = _shared(entries, places)
                 if shared:
                     axis.set_label_text(shared)
             else:
                 axis.set_ticks([])
         target.tick_params(length=0)
-        for tick in target.get_xticklabels():
-            tick.set(rotation=90 if max(map(len, _names(entries, below))) > 2 else 0)
         if annotate:
             _annotate(target, image, values)
         if bar:
