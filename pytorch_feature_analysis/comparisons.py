@@ -118,7 +118,8 @@ def get_similarity_rdms(
     Notes
     -----
     What depends on one representation alone (its Gram matrix, singular vectors, ranks) is made
-    once, and shared by all pairs. All of a group is in memory at the same time, in float64.
+    once, and shared by all pairs. All of a group is in memory at the same time, in float64; for
+    'linear_cka' of more stimuli than units as it is, and a gigabyte in float64.
 
     A representation that is the same for all stimuli has NaN in its row and column.
 
@@ -263,8 +264,10 @@ def _compare(comparison: _Comparison) -> list[np.ndarray]:
 
     def prepare(place: int, scramble: Scramble | None = None) -> Any:
         table, order = comparison.tables[place], comparison.orders[place]
-        x = np.array(table if order is None else table[order], dtype=np.float64)
-        return measure.prepare(x if scramble is None else x[list(scramble)], **options)
+        x = table if order is None else table[order]
+        if scramble is not None:
+            x = x[list(scramble)]
+        return measure.prepare(x if measure.copies else np.array(x, dtype=np.float64), **options)
 
     def shuffle(place: int, scramble: Scramble) -> Any:
         if measure.permute is None:

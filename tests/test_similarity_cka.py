@@ -228,3 +228,18 @@ def test_linear_cka_of_many_stimuli_needs_little_memory():
 def test_bad_input_is_refused(call, error, match):
     with pytest.raises(error, match=match):
         call(related()[0])
+
+
+@pytest.mark.parametrize("width", [12, 60])
+@pytest.mark.parametrize("debiased", [False, True])
+def test_all_pairs_agree_whatever_fits_into_memory(monkeypatch, width, debiased):
+    rng = np.random.default_rng(3)
+    tables = [rng.normal(size=(30, width + k)).astype(np.float32) + 5 for k in range(7)]
+    measure = pfa.MEASURES["linear_cka"]
+    expected = [[pfa.linear_cka(x, y, debiased) for y in tables] for x in tables]
+    for chunk in (2**25, 2000, 1):
+        monkeypatch.setattr("pytorch_feature_analysis.similarity.cka._CHUNK", chunk)
+        prepared = [measure.prepare(x) for x in tables]
+        np.testing.assert_allclose(
+            measure.all_pairs(prepared, debiased=debiased), expected, atol=1e-12
+        )

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 
 def check_pair(
-    x: npt.ArrayLike, y: npt.ArrayLike, *, minimum: int = 2
+    x: npt.ArrayLike, y: npt.ArrayLike, *, minimum: int = 2, copy: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return two representations of the same stimuli in float64, neither of them the caller's.
 
@@ -17,6 +17,8 @@ def check_pair(
     ----------
     minimum
         The fewest stimuli that the measure is defined for.
+    copy
+        False: as they are, the caller's, in any precision.
 
     Raises
     ------
@@ -25,8 +27,10 @@ def check_pair(
     TypeError
         They are not numbers.
     """
-    first = check_representation(x, argument="x", minimum=minimum)
-    second = check_representation(y, argument="y", minimum=minimum)
+    first, second = (
+        check_representation(side, argument=argument, minimum=minimum, copy=copy)
+        for argument, side in (("x", x), ("y", y))
+    )
     if len(first) != len(second):
         raise ValueError(
             f"`x` and `y` must have the same stimuli in their rows, but `x` has {len(first)} rows"
@@ -35,8 +39,10 @@ def check_pair(
     return first, second
 
 
-def check_representation(x: Any, *, argument: str, minimum: int = 2) -> np.ndarray:
-    """Return one representation (n_stimuli, n_units) in float64, a copy."""
+def check_representation(
+    x: Any, *, argument: str, minimum: int = 2, copy: bool = True
+) -> np.ndarray:
+    """Return one representation (n_stimuli, n_units) in float64, a copy, or as it is."""
     array = _check_real(x, argument)
     if array.ndim != 2:
         hint = (
@@ -56,8 +62,9 @@ def check_representation(x: Any, *, argument: str, minimum: int = 2) -> np.ndarr
             f"`{argument}` has {n_stimuli} stimuli, and this measure needs at least {minimum}."
             " Rows are stimuli; transpose it, if they are in the columns."
         )
-    # A copy, so that what is centred in place is nobody else's.
-    array = array.astype(np.float64)
+    if copy:
+        # So that what is centred in place is nobody else's.
+        array = array.astype(np.float64)
     undefined = ~np.isfinite(array)
     if undefined.any():
         units = np.flatnonzero(undefined.any(axis=0))

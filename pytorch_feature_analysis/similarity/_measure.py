@@ -14,7 +14,8 @@ class Measure:
     """A measure between two representations of the same stimuli.
 
     It is computed in two steps, so that many pairs share what depends on one representation
-    alone. Representations are float64 tables (n_stimuli, n_units) that `prepare` may change.
+    alone. Representations are float64 tables (n_stimuli, n_units) that `prepare` may change, or
+    where `copies` is true, tables of any real numbers that it may not.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Measure:
     saturates: bool = False
     """Whether it is near its best for any data that have more units than stimuli."""
     is_symmetric: bool = True
+    copies: bool = False
+    """Whether `prepare` takes what copies it needs itself, so that all can wait as they are."""
     permute: Callable[[Any, np.ndarray], Any] | None = None
     """``permute(prepared, order)``: what `prepare` gives for the stimuli in another order; by
     default it is called again."""

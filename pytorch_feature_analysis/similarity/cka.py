@@ -8,7 +8,6 @@ follows from the diagonals of K and L.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -72,7 +71,7 @@ def linear_cka(x: npt.ArrayLike, y: npt.ArrayLike, debiased: bool = False) -> fl
     >>> round(pfa.linear_cka(x, x[:, :1]), 6), round(pfa.linear_cka(x, x[:, :1], True), 6)
     (0.900033, 0.87831)
     """
-    first, second = check_pair(x, y, minimum=FEWEST if debiased else 2)
+    first, second = check_pair(x, y, minimum=FEWEST if debiased else 2, copy=False)
     return _compare_linear(_Linear(first), _Linear(second), debiased=debiased)
 
 
@@ -207,31 +206,42 @@ def _checked(
 
 
 class _Linear:
-    """A representation, centred, and what follows from it alone."""
+    """A representation, and what follows from it alone once it is centred.
 
-    def __init__(self, x: np.ndarray) -> None:
-        self.x = centred(x)
-        n_stimuli, n_units = x.shape
-        self.is_wide = n_units > n_stimuli
+    The centred copy, in double precision, is made when it is needed, and kept by those alone who
+    compare two.
+    """
+
+    def __init__(self, table: np.ndarray, order: np.ndarray | None = None) -> None:
+        self._table, self._order = table, order
+        self.n_stimuli, self.n_units = table.shape
+        self.is_wide = self.n_units > self.n_stimuli
+
+    def centred(self) -> np.ndarray:
+        """Make a centred copy (n_stimuli, n_units)."""
+        rows = self._table if self._order is None else self._table[self._order]
+        return centred(np.array(rows, dtype=np.float64))
 
     def permuted(self, order: np.ndarray) -> _Linear:
         """Give the same for the stimuli in another order."""
-        other = copy(self)
-        other.x = self.x[order]
-        for name, of_pairs in (("gram", True), ("diagonal", False)):
-            if name in vars(self):
-                found = vars(self)[name]
-                other.__dict__[name] = permuted_pairs(found, order) if of_pairs else found[order]
+        other = _Linear(self._table, order if self._order is None else self._order[order])
+        if "gram" in vars(self):
+            other.__dict__["gram"] = permuted_pairs(self.gram, order)
         return other
 
     @cached_property
+    def x(self) -> np.ndarray:
+        return self.centred()
+
+    @cached_property
     def gram(self) -> np.ndarray:
-        return self.x @ self.x.T
+        x = self.centred()
+        return x @ x.T
 
     @cached_property
     def diagonal(self) -> np.ndarray:
         """Of the Gram matrix."""
-        return np.einsum("ij,ij->i", self.x, self.x)
+        return np.diag(self.gram) if self.is_wide else _diagonal(self.x)
 
     @cached_property
     def _squared(self) -> float:
@@ -243,18 +253,28 @@ class _Linear:
         return _debias(self._squared, self, self) if debiased else self._squared
 
 
+def _diagonal(x: np.ndarray) -> np.ndarray:
+    return np.einsum("ij,ij->i", x, x)
+
+
 def _product(first: _Linear, second: _Linear, *, debiased: bool) -> float:
     """Inner product of the centred Gram matrices."""
     if first.is_wide and second.is_wide:
         total = float(np.vdot(first.gram, second.gram))
     else:
-        narrow, wide = sorted((first.x, second.x), key=lambda x: x.shape[1])
-        step = max(1, _CHUNK // narrow.shape[1])
-        total = 0.0
-        for start in range(0, wide.shape[1], step):
-            part = narrow.T @ wide[:, start : start + step]
-            total += float(np.vdot(part, part))
+        total = _squared_product(first.x, second.x)
     return _debias(total, first, second) if debiased else total
+
+
+def _squared_product(x: np.ndarray, y: np.ndarray) -> float:
+    """Squared norm of ``X' Y``, a stretch of the wider one's units at a time."""
+    narrow, wide = sorted((x, y), key=lambda side: side.shape[1])
+    step = max(1, _CHUNK // narrow.shape[1])
+    total = 0.0
+    for start in range(0, wide.shape[1], step):
+        part = narrow.T @ wide[:, start : start + step]
+        total += float(np.vdot(part, part))
+    return total
 
 
 def _debias(total: Any, first: _Linear, second: _Linear) -> Any:
@@ -289,28 +309,51 @@ def _compare_linear(first: _Linear, second: _Linear, *, debiased: bool = False) 
 
 
 def _all_linear(prepared: Sequence[_Linear], *, debiased: bool = False) -> np.ndarray:
-    n = len(prepared[0].x)
-    widths = np.array([one.x.shape[1] for one in prepared], dtype=float)
+    n = prepared[0].n_stimuli
+    widths = np.array([one.n_units for one in prepared], dtype=float)
     # Multiplications of the two ways that lead there.
     by_units = n * (widths.sum() ** 2 + (widths**2).sum()) / 2
     by_stimuli = n**2 / 2 * (widths.sum() + len(widths) ** 2)
     if by_units <= by_stimuli:
-        products = np.empty((len(prepared),) * 2)
-        for i, first in enumerate(prepared):
-            for j, second in enumerate(prepared[: i + 1]):
-                products[i, j] = products[j, i] = _product(first, second, debiased=False)
+        products, diagonals = _products_of_units(prepared)
+    elif len(prepared) * n**2 <= 2 * _CHUNK:
+        grams = np.stack([one.gram.ravel() for one in prepared])
+        products, diagonals = grams @ grams.T, grams[:, :: n + 1]
     else:
-        products = _products_of_grams([one.x for one in prepared])
+        products, diagonals = _products_of_grams([one.centred() for one in prepared])
     if debiased:
-        diagonals = np.stack([one.diagonal for one in prepared])
         products = _debiased(products, diagonals, diagonals)
     norms = np.sqrt(np.maximum(np.diag(products), 0))
     norms[norms == 0] = np.nan
     return products / np.multiply.outer(norms, norms)
 
 
-def _products_of_grams(tables: Sequence[np.ndarray]) -> np.ndarray:
-    """Inner products of all Gram matrices, of which a stretch of rows is made at a time."""
+def _products_of_units(prepared: Sequence[_Linear]) -> tuple[np.ndarray, np.ndarray]:
+    """Inner products of all Gram matrices by way of products of units, and their diagonals.
+
+    Of all representations two blocks are in memory, centred, at the same time.
+    """
+    n = prepared[0].n_stimuli
+    length = max(1, 2 * _CHUNK // (n * max(one.n_units for one in prepared)))
+    blocks = [range(i, min(i + length, len(prepared))) for i in range(0, len(prepared), length)]
+    products = np.empty((len(prepared),) * 2)
+    diagonals = np.empty((len(prepared), n))
+    for number, here in enumerate(blocks):
+        tables = {i: prepared[i].centred() for i in here}
+        for i in here:
+            diagonals[i] = _diagonal(tables[i])
+            for j in range(here.start, i + 1):
+                products[i, j] = products[j, i] = _squared_product(tables[i], tables[j])
+        for there in blocks[:number]:
+            for j in there:
+                other = prepared[j].centred()
+                for i in here:
+                    products[i, j] = products[j, i] = _squared_product(tables[i], other)
+    return products, diagonals
+
+
+def _products_of_grams(tables: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Inner products of all Gram matrices, a stretch of rows at a time, and their diagonals."""
     n = len(tables[0])
     step = max(1, _CHUNK // (len(tables) * n))
     products = np.zeros((len(tables),) * 2)
@@ -322,7 +365,7 @@ def _products_of_grams(tables: Sequence[np.ndarray]) -> np.ndarray:
         if rows.stop < n:
             outer = np.stack([(x[rows] @ x[rows.stop :].T).ravel() for x in tables])
             products += 2 * (outer @ outer.T)
-    return products
+    return products, np.stack([_diagonal(x) for x in tables])
 
 
 def _prepare_rbf(
@@ -397,6 +440,7 @@ LINEAR_CKA = Measure(
     ignores=("translation", "scale", "rotation", "unit order"),
     needs="more stimuli than units, or debiased=True: else it is near 1 for any data",
     saturates=True,
+    copies=True,
     permute=_Linear.permuted,
     compare_all=_all_linear,
 )
