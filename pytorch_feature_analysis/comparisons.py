@@ -119,7 +119,7 @@ def get_similarity_rdms(
     -----
     What depends on one representation alone (its Gram matrix, singular vectors, ranks) is made
     once, and shared by all pairs. All of a group is in memory at the same time, in float64; for
-    'linear_cka' of more stimuli than units as it is, and a gigabyte in float64.
+    'linear_cka' as it is, and a gigabyte in float64.
 
     A representation that is the same for all stimuli has NaN in its row and column.
 

@@ -7,6 +7,7 @@ follows from the diagonals of K and L.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from pytorch_feature_analysis._checks import check_name
 from pytorch_feature_analysis.gram import pattern_geometry
 from pytorch_feature_analysis.matrices import double_centred, u_centred
-from pytorch_feature_analysis.similarity._inputs import centred, check_pair, permuted_pairs
+from pytorch_feature_analysis.similarity._inputs import check_pair, permuted_pairs
 from pytorch_feature_analysis.similarity._measure import Measure
 from pytorch_feature_analysis.similarity.hsic import FEWEST, merge_short
 
@@ -219,8 +220,30 @@ class _Linear:
 
     def centred(self) -> np.ndarray:
         """Make a centred copy (n_stimuli, n_units)."""
-        rows = self._table if self._order is None else self._table[self._order]
-        return centred(np.array(rows, dtype=np.float64))
+        return self.rows(slice(None))
+
+    def rows(self, stimuli: slice) -> np.ndarray:
+        """Make a centred copy of some stimuli's rows."""
+        first, mean = self._shift
+        rows = self._taken(stimuli)
+        # In this order a unit that does not vary is exactly 0.
+        rows -= first
+        rows -= mean
+        return rows
+
+    @cached_property
+    def _shift(self) -> tuple[np.ndarray, np.ndarray]:
+        """Pattern of the first stimulus, and the mean of what others differ from it."""
+        first = self._taken(slice(1))[0]
+        total = np.zeros(self.n_units)
+        step = max(1, _CHUNK // self.n_units)
+        for start in range(0, self.n_stimuli, step):
+            total += (self._taken(slice(start, start + step)) - first).sum(axis=0)
+        return first, total / self.n_stimuli
+
+    def _taken(self, stimuli: slice) -> np.ndarray:
+        places: Any = stimuli if self._order is None else self._order[stimuli]
+        return np.array(self._table[places], dtype=np.float64)
 
     def permuted(self, order: np.ndarray) -> _Linear:
         """Give the same for the stimuli in another order."""
@@ -320,7 +343,7 @@ def _all_linear(prepared: Sequence[_Linear], *, debiased: bool = False) -> np.nd
         grams = np.stack([one.gram.ravel() for one in prepared])
         products, diagonals = grams @ grams.T, grams[:, :: n + 1]
     else:
-        products, diagonals = _products_of_grams([one.centred() for one in prepared])
+        products, diagonals = _products_of_grams(prepared)
     if debiased:
         products = _debiased(products, diagonals, diagonals)
     norms = np.sqrt(np.maximum(np.diag(products), 0))
@@ -331,15 +354,17 @@ def _all_linear(prepared: Sequence[_Linear], *, debiased: bool = False) -> np.nd
 def _products_of_units(prepared: Sequence[_Linear]) -> tuple[np.ndarray, np.ndarray]:
     """Inner products of all Gram matrices by way of products of units, and their diagonals.
 
-    Of all representations two blocks are in memory, centred, at the same time.
+    Of all representations one block is in memory, centred, and one of the others beside it.
     """
     n = prepared[0].n_stimuli
     length = max(1, 2 * _CHUNK // (n * max(one.n_units for one in prepared)))
     blocks = [range(i, min(i + length, len(prepared))) for i in range(0, len(prepared), length)]
     products = np.empty((len(prepared),) * 2)
     diagonals = np.empty((len(prepared), n))
+    tables: dict[int, np.ndarray] = {}
     for number, here in enumerate(blocks):
-        tables = {i: prepared[i].centred() for i in here}
+        tables.clear()
+        tables |= {i: prepared[i].centred() for i in here}
         for i in here:
             diagonals[i] = _diagonal(tables[i])
             for j in range(here.start, i + 1):
@@ -352,20 +377,28 @@ def _products_of_units(prepared: Sequence[_Linear]) -> tuple[np.ndarray, np.ndar
     return products, diagonals
 
 
-def _products_of_grams(tables: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Inner products of all Gram matrices, a stretch of rows at a time, and their diagonals."""
-    n = len(tables[0])
-    step = max(1, _CHUNK // (len(tables) * n))
-    products = np.zeros((len(tables),) * 2)
-    for start in range(0, n, step):
-        rows = slice(start, min(start + step, n))
-        # What is right of the diagonal block stands below it too.
-        inner = np.stack([(x[rows] @ x[rows].T).ravel() for x in tables])
-        products += inner @ inner.T
-        if rows.stop < n:
-            outer = np.stack([(x[rows] @ x[rows.stop :].T).ravel() for x in tables])
-            products += 2 * (outer @ outer.T)
-    return products, np.stack([_diagonal(x) for x in tables])
+def _products_of_grams(prepared: Sequence[_Linear]) -> tuple[np.ndarray, np.ndarray]:
+    """Inner products of all Gram matrices, a tile of all at a time, and their diagonals."""
+    n = prepared[0].n_stimuli
+    length = max(1, math.isqrt(2 * _CHUNK // len(prepared)))
+    stretches = [slice(start, min(start + length, n)) for start in range(0, n, length)]
+    products = np.zeros((len(prepared),) * 2)
+    diagonals = np.empty((len(prepared), n))
+    room = np.empty(len(prepared) * min(length, n) ** 2)
+    for number, here in enumerate(stretches):
+        rows = [one.rows(here) for one in prepared]
+        for there in stretches[number:]:
+            # What is right of the diagonal stands below it too.
+            weight = 1 if there is here else 2
+            shape = (len(prepared), here.stop - here.start, there.stop - there.start)
+            tiles = room[: math.prod(shape)].reshape(shape)
+            for one, own, tile in zip(prepared, rows, tiles, strict=True):
+                np.matmul(own, own.T if there is here else one.rows(there).T, out=tile)
+            if there is here:
+                diagonals[:, here] = np.diagonal(tiles, axis1=1, axis2=2)
+            cells = tiles.reshape(len(prepared), -1)
+            products += weight * (cells @ cells.T)
+    return products, diagonals
 
 
 def _prepare_rbf(
