@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._cells import object_series
-from pytorch_feature_analysis._checks import check_name, check_random_state, check_sequence
 from pytorch_feature_analysis._files import save_or_rescue
 from pytorch_feature_analysis._parallel import NumCores, check_num_cores, parallel_map
-from pytorch_feature_analysis._threads import blas_threads, in_threads, n_blas_threads
-from pytorch_feature_analysis.activation_schema import check_activations
+from pytorch_feature_analysis.activation_groups import ActivationGroups, group_activations
+from pytorch_feature_analysis.chosen_measures import (
+    Chosen,
+    check_measures,
+    compare_group,
+    is_similarity,
+)
 from pytorch_feature_analysis.meta_frame import GroupPlan, assemble
 from pytorch_feature_analysis.rdm_stack import checked_stack, in_words
-from pytorch_feature_analysis.regroup import (
-    align,
-    check_grouping,
-    check_groups,
-    check_variables,
-    make_groups,
-    row_keys,
-)
 from pytorch_feature_analysis.selection import greedy_order
-from pytorch_feature_analysis.similarity import MEASURES, Measure
+from pytorch_feature_analysis.similarity import MEASURES
 from pytorch_feature_analysis.stack_files import check_stack_path, write_rdms
-from pytorch_feature_analysis.stack_schema import is_lineage
-
-# What else has dissimilarities that are one less a similarity.
-_ONE_LESS = ("corr", "cosine", "spearman", "minibatch_cka")
 
 
 def get_similarity_rdms(
@@ -135,43 +124,25 @@ def get_similarity_rdms(
            [0.97, 0.  , 0.97],
            [0.  , 0.97, 0.  ]])
     """
-    chosen = _check_measures(measures)
+    chosen = check_measures(measures)
     check_num_cores(num_cores)
     if not isinstance(df_name, str):
         raise TypeError(f"`df_name` must be a string, not {df_name!r}.")
     if out_fname is not None:
         check_stack_path(out_fname, argument="out_fname")
-    frame = check_activations(activations_df)
-    if frame.empty:
-        raise ValueError("`activations_df` has no rows, so there is nothing to compare.")
-    arrays = frame.pop("activations").tolist()
-    entries = check_variables(
-        frame, entry_variables, argument="entry_variables", empty=False, frame="activations_df"
+    grouped = group_activations(
+        activations_df, chosen, entry_variables, grouping_variables, keep_variables
     )
-    grouping = check_grouping(
-        frame, list(frame.columns), entries, grouping_variables, frame="activations_df"
-    )
-    kept = check_variables(
-        frame, keep_variables, argument="keep_variables", frame="activations_df"
-    )
-    kept = [name for name in kept if name not in grouping and not is_lineage(name)]
-    keys = row_keys(frame, entries, frame="activations_df")
-    groups = make_groups(frame, keys, grouping, set(keys))
-    check_groups(frame, groups, {*entries, *grouping}, kept)
-    cells = {name: frame[name].tolist() for name in frame.columns if is_lineage(name)}
     items = []
     plans = []
-    for group in groups:
-        orders = align(group, cells["entry_keys"], cells["entry_labels"], what="activations")
-        tables = [arrays[k] for k in group.positions]
-        _check_tables(tables, group.name, group.entry_keys, chosen)
+    for group, tables, orders in zip(grouped.groups, grouped.tables, grouped.orders, strict=True):
         scramble = tuple(range(len(tables[0])))
         everything = [("all", list(range(len(tables))))]
         plans.append(GroupPlan(group, everything, orders, [(scramble,) * len(tables)]))
         items += [(tables, orders, measure) for measure in chosen]
-    _warn_of_width(plans, arrays, chosen)
+    _warn_of_width(grouped, chosen)
     matrices = parallel_map(
-        _compare,
+        compare_group,
         items,
         num_cores=num_cores,
         progress=progress and len(items) > 1,
@@ -180,7 +151,16 @@ def get_similarity_rdms(
     for number, plan in enumerate(plans):
         own = matrices[number * len(chosen) : (number + 1) * len(chosen)]
         plan.rdms.extend((matrix, greedy_order(matrix)) for matrix in own)
-    stack = assemble(frame, cells, plans, chosen, entries, grouping, kept, df_name)
+    stack = assemble(
+        grouped.frame,
+        grouped.cells,
+        plans,
+        chosen,
+        grouped.entries,
+        grouped.grouping,
+        grouped.kept,
+        df_name,
+    )
     if any(measure.rdm_metric is not None for measure in chosen):
         subs = [measure.rdm_metric for _ in plans for measure in chosen]
         place = list(stack.columns).index("dissim_metric") + 1
@@ -226,12 +206,8 @@ def to_similarity(stack: pd.DataFrame, measures: Sequence[Any] = ()) -> pd.DataF
     """
     checked = checked_stack(stack, columns=["dissim_metric"], argument="stack")
     known = {**MEASURES, **{measure.name: measure for measure in measures}}
-    wrong = []
-    for name in dict.fromkeys(checked["dissim_metric"]):
-        base = str(name).partition("(")[0]
-        is_similarity = base in known and known[base].direction == "similarity"
-        if base not in _ONE_LESS and not is_similarity:
-            wrong.append(name)
+    names = dict.fromkeys(checked["dissim_metric"])
+    wrong = [name for name in names if not is_similarity(name, known)]
     if wrong:
         raise ValueError(
             f"`stack` has rows by {in_words(wrong)}, whose matrices are not 1 less a similarity"
@@ -245,137 +221,15 @@ def to_similarity(stack: pd.DataFrame, measures: Sequence[Any] = ()) -> pd.DataF
     return result
 
 
-@dataclass(frozen=True)
-class _Chosen:
-    """A measure that was asked for, with its options."""
-
-    measure: Measure
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def rdm_metric(self) -> str | None:
-        """Name of the metric of the RDMs that are compared, where it is a comparison of RDMs."""
-        if self.measure.name != "rsa":
-            return None
-        metric = self.options.get("rdm_metric", "corr")
-        return metric if isinstance(metric, str) else str(metric[0])
-
-    @property
-    def name(self) -> str:
-        """As it is written into the column `dissim_metric`."""
-        shown = {key: value for key, value in self.options.items() if key != "rdm_metric"}
-        if not shown:
-            return self.measure.name
-        return f"{self.measure.name}({', '.join(f'{k}={shown[k]}' for k in sorted(shown))})"
-
-    @property
-    def minimum(self) -> int:
-        """Fewest stimuli."""
-        return max(self.measure.minimum, 4 if self.options.get("debiased") else 2)
-
-    @property
-    def saturates(self) -> bool:
-        """Whether it is near its best for any data that have more units than stimuli."""
-        return self.measure.saturates and not self.options.get("debiased")
-
-
-def _check_measures(measures: Any) -> list[_Chosen]:
-    listed = check_sequence(measures, argument="measures", of="measures")
-    if not listed:
-        raise ValueError(f"`measures` names none; there are: {', '.join(sorted(MEASURES))}.")
-    chosen = [_as_chosen(spec) for spec in listed]
-    names = [(one.name, one.rdm_metric) for one in chosen]
-    twice = [name for name, _ in dict.fromkeys(names) if [n for n, _ in names].count(name) > 1]
-    if len(set(names)) < len(names):
-        raise ValueError(f"`measures` names {in_words(twice)} more than once.")
-    return chosen
-
-
-def _as_chosen(spec: Any) -> _Chosen:
-    if isinstance(spec, Measure):
-        return _Chosen(spec)
-    name, extra = spec, {}
-    if isinstance(spec, (tuple, list)):
-        if len(spec) != 2:
-            raise ValueError(
-                f"`measures` takes names, (name, options) and (name, function), not {spec!r}."
-            )
-        name, extra = spec
-    if callable(extra):
-        # What stands before a bracket is what `to_similarity` goes by.
-        if not isinstance(name, str) or name.partition("(")[0] in {*MEASURES, *_ONE_LESS}:
-            raise ValueError(
-                f"`measures`: {name!r} cannot be the name of a function of your own; take a string"
-                f" that begins with none of the names in MEASURES, nor with {_ONE_LESS}."
-            )
-        return _Chosen(_own(name, extra))
-    check_name(name, MEASURES, argument="measures", what="measure")
-    if not isinstance(extra, Mapping):
-        raise TypeError(
-            f"`measures`: behind '{name}' there must be a dict of options or a function, not"
-            f" {extra!r}."
-        )
-    options = dict(extra)
-    known = [
-        option
-        for option in inspect.signature(MEASURES[name].function).parameters
-        if option not in ("x", "y")
-    ]
-    for option in options:
-        check_name(option, known, argument="measures", what="option", owner=f" of '{name}'")
-    if "random_state" in options:
-        # One seed, whatever the pair.
-        options["random_state"] = check_random_state(options["random_state"])
-    return _Chosen(MEASURES[name], options)
-
-
-def _own(name: str, function: Callable[[np.ndarray, np.ndarray], float]) -> Measure:
-    return Measure(
-        name,
-        function,
-        _as_it_is,
-        function,
-        direction="distance",
-        value_range=(-np.inf, np.inf),
-        ignores=(),
-        needs="what its author says",
-    )
-
-
-def _as_it_is(x: np.ndarray) -> np.ndarray:
-    x.flags.writeable = False
-    return x
-
-
-def _check_tables(
-    tables: Sequence[np.ndarray], group: str, keys: Sequence[Any], chosen: Sequence[_Chosen]
-) -> None:
-    for key, table in zip(keys, tables, strict=True):
-        n_undefined = int((~np.isfinite(table)).sum())
-        if n_undefined:
-            raise ValueError(
-                f"`activations_df`: the activations of {key!r}{group} hold {n_undefined} values"
-                " that are NaN or infinite; leave out these units or stimuli, or the row."
-            )
-    for measure in chosen:
-        if len(tables[0]) < measure.minimum:
-            raise ValueError(
-                f"`measures`: '{measure.name}' needs at least {measure.minimum} stimuli, and the"
-                f" activations{group} have {len(tables[0])}."
-            )
-
-
-def _warn_of_width(
-    plans: Sequence[GroupPlan], arrays: Sequence[np.ndarray], chosen: Sequence[_Chosen]
-) -> None:
+def _warn_of_width(grouped: ActivationGroups, chosen: Sequence[Chosen]) -> None:
     saturating = [measure.name for measure in chosen if measure.saturates]
     if not saturating:
         return
     wide = {
-        f"{key!r}{plan.group.name} ({arrays[k].shape[1]} units, {len(arrays[k])} stimuli)": None
-        for plan in plans
-        for key, k in zip(plan.group.entry_keys, plan.group.positions, strict=True)
-        if arrays[k].shape[1] >= len(arrays[k])
+        f"{key!r}{group.name} ({table.shape[1]} units, {len(table)} stimuli)": None
+        for group, tables in zip(grouped.groups, grouped.tables, strict=True)
+        for key, table in zip(group.entry_keys, tables, strict=True)
+        if table.shape[1] >= len(table)
     }
     if wide:
         shown = list(wide)[:3]
@@ -386,28 +240,3 @@ def _warn_of_width(
             " stimuli, or ('linear_cka', {'debiased': True}) or 'svcca' with few dimensions.",
             stacklevel=3,
         )
-
-
-def _compare(
-    item: tuple[Sequence[np.ndarray], Sequence[np.ndarray | None], _Chosen],
-) -> np.ndarray:
-    """RDM of a group's representations by one measure."""
-    tables, orders, chosen = item
-    measure, options = chosen.measure, chosen.options
-
-    def prepare(place: int) -> Any:
-        table, order = tables[place], orders[place]
-        x = np.array(table if order is None else table[order], dtype=np.float64)
-        return measure.prepare(x, **options)
-
-    n_threads = n_blas_threads()
-    # Decompositions are faster side by side than each in several threads.
-    with blas_threads(1):
-        prepared = in_threads(prepare, range(len(tables)), n_threads)
-    values = measure.all_pairs(prepared, **options)
-    rdm: np.ndarray = 1 - values if measure.direction == "similarity" else values
-    if measure.is_symmetric:
-        # What is left of it is rounding.
-        rdm = (rdm + rdm.T) / 2
-        np.fill_diagonal(rdm, 0)
-    return rdm

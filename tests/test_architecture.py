@@ -45,11 +45,11 @@ LEVELS = {
     ],
     "2b": [
         *["accumulation", "anova_design", "activations", "decoding_plan", "planning", "regroup"],
-        *["activation_schema", "stack_parquet", "stack_subset"],
+        *["activation_schema", "chosen_measures", "stack_parquet", "stack_subset"],
     ],
     "2c": [
-        *["anova_sums", "anova_tables", "decoding_table", "meta_frame", "rdm_jobs"],
-        "stack_pickle",
+        *["activation_groups", "anova_sums", "anova_tables", "decoding_table", "meta_frame"],
+        *["rdm_jobs", "stack_pickle"],
     ],
     "2d": ["rdm_plan", "stack_parts"],
     "2e": ["rdm_units", "stack_files"],
@@ -57,7 +57,8 @@ LEVELS = {
     "2g": ["decoding_run", "rdm_rows"],
     "3": [
         *["activation_frames", "anova", "comparisons", "decoding", "decoding_rdms", "meta_rdms"],
-        *["minibatch", "rdms", "tolerance"],
+        *["measure_comparison", "metric_comparison", "minibatch", "rdms", "sample_sizes"],
+        "tolerance",
     ],
     "4": ["stimuli"],
     "5a": [
@@ -66,7 +67,7 @@ LEVELS = {
     ],
     "5b": ["plotting._point_map", "plotting._projected"],
     "5c": ["plotting._deep_map", "plotting._flat_map"],
-    "5d": ["plotting.heatmap", "plotting.mds", "plotting.montage"],
+    "5d": ["plotting.heatmap", "plotting.mds", "plotting.metrics", "plotting.montage"],
     "5e": ["__init__"],
     "6a": ["demo_digits", "demo_figures"],
     "6b": ["demo"],
