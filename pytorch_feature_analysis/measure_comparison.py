@@ -14,6 +14,7 @@ from pytorch_feature_analysis.chosen_measures import whole_name
 from pytorch_feature_analysis.matrices import pearson
 from pytorch_feature_analysis.rdm_stack import checked_stack, in_words
 from pytorch_feature_analysis.regroup import align, make_groups, rest_variables, row_keys
+from pytorch_feature_analysis.stack_schema import is_reserved
 
 
 def compare_measures(similarity_df: pd.DataFrame, reference: str = "linear_cka") -> pd.DataFrame:
@@ -36,7 +37,8 @@ def compare_measures(similarity_df: pd.DataFrame, reference: str = "linear_cka")
         A row per group of the stack and measure but the reference:
 
         grouping variables
-            Their values, where there is more than one group or a column to tell it by.
+            Their values; of those that all stacks have (``df_name``, ``perm``, ...) only what
+            differs.
         measure : str
             With its options, and the metric of its RDMs for 'rsa'.
         r, rho : float
@@ -82,12 +84,19 @@ def compare_measures(similarity_df: pd.DataFrame, reference: str = "linear_cka")
     0                                                nbs  0.992          0.117
     1  rsa(centering=double, compare=cosine, rdm_metr...  1.000          0.000
     """
+    compared = pairs_with_reference(similarity_df, reference)
+    # What stacks say of themselves is no news where it is the same in all rows.
+    news = [
+        name
+        for name in compared[0].labels
+        if not is_reserved(name) or len({pairs.labels[name] for pairs in compared}) > 1
+    ]
     rows = []
-    for pairs in pairs_with_reference(similarity_df, reference):
+    for pairs in compared:
         one, other = pairs.of_reference, pairs.of_measure
         rows.append(
             {
-                **pairs.labels,
+                **{name: pairs.labels[name] for name in news},
                 "measure": pairs.measure,
                 "r": pearson(one, other),
                 "rho": pearson(rankdata(one), rankdata(other)),

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Inches of an RDM with its bar, of the panel of points, and of a line of the legend.
-_RDM_INCHES = (1.45, 1.8)
-_POINTS_INCHES = (2.9, 2.9)
-_LINE_INCHES = 0.14
+_RDM_INCHES = (1.5, 2.05)
+_POINTS_INCHES = (3.0, 3.2)
+_LINE_INCHES = 0.135
+# Below the axes, so that the names of its ticks and its label have room.
+_LEGEND_INCHES = 0.45
 _MOST_ABREAST = 5
 _POINTS = 7
 # Okabe and Ito's colours, which all can tell apart; each has a form of its own beside.
@@ -141,7 +143,7 @@ def plot_metric_comparison(
     ) as figure:
         drawn = draw(_panels(figure, len(chosen), with_points=clouds is not None))
         if fig_title:
-            figure.suptitle(fig_title)
+            figure.suptitle(fig_title, fontsize=10)
     return drawn
 
 
@@ -314,7 +316,7 @@ def _draw_rdm(target: Axes, rdm: np.ndarray, name: str, palette: Any) -> None:
     target.set(xticks=[], yticks=[])
     target.set_title(name, fontsize=_POINTS + 1)
     bar = target.figure.colorbar(
-        image, ax=target, location="bottom", pad=0.04, shrink=0.9, ticks=MaxNLocator(3)
+        image, ax=target, location="bottom", pad=0.04, shrink=0.9, ticks=MaxNLocator(4)
     )
     bar.ax.tick_params(labelsize=_POINTS - 1, length=2)
     bar.outline.set_visible(False)
@@ -329,6 +331,9 @@ def _draw_clouds(
     legend: bool,
 ) -> None:
     from matplotlib.ticker import MaxNLocator
+    from matplotlib.transforms import ScaledTranslation
+
+    from pytorch_feature_analysis.plotting._figure import root_figure
 
     def shown(name: str) -> str:
         text = called.get(name, name)
@@ -362,7 +367,8 @@ def _draw_clouds(
         zorder=0,
         label=f"the same as {shown(reference)}",
     )
-    target.set(xlim=limits, ylim=limits, aspect="equal")
+    # A fixed aspect would leave the layout no way to make room for the legend.
+    target.set(xlim=limits, ylim=limits)
     target.set_xlabel(shown(reference), fontsize=_POINTS + 1)
     target.set_ylabel("similarity", fontsize=_POINTS + 1)
     for axis in (target.xaxis, target.yaxis):
@@ -370,9 +376,11 @@ def _draw_clouds(
     target.tick_params(labelsize=_POINTS)
     target.spines[["top", "right"]].set_visible(False)
     if legend:
+        below = ScaledTranslation(0, -_LEGEND_INCHES, root_figure(target).dpi_scale_trans)
         target.legend(
             loc="upper center",
-            bbox_to_anchor=(0.5, -0.2),
+            bbox_to_anchor=(0.5, 0),
+            bbox_transform=target.transAxes + below,
             frameon=False,
             fontsize=_POINTS,
             borderaxespad=0,
