@@ -19,7 +19,7 @@ from pytorch_feature_analysis.dissimilarity import (
     compute_rdms,
     undefined_patterns,
 )
-from pytorch_feature_analysis.rdm_stack import in_words
+from pytorch_feature_analysis.rdm_stack import Rows, in_words
 from pytorch_feature_analysis.similarity.rdm_agreement import ENTRIES, METHODS, compare_rdms
 
 RDM_METRICS = ("pearson", "L2", "L2squared", "L2_normalize", "L2squared_normalize")
@@ -119,9 +119,8 @@ def compare_rdm_metrics(
     check_free(labels, ["metric_1", "metric_2", "mean_abs_diff", "r"], argument="activations_df")
     for k, table in enumerate(frame["activations"]):
         if len(table) < 3:
-            raise ValueError(
-                f"`activations_df`: the row at position {k} (index {frame.index[k]!r}) has"
-                f" {len(table)} stimuli, and RDMs can be compared from 3 on."
+            Rows(frame.index, "activations_df").fail(
+                k, f"has {len(table)} stimuli, and RDMs can be compared from 3 on"
             )
     tables = parallel_map(
         _compare_metrics,
