@@ -49,8 +49,8 @@ LEVELS = {
         *["activation_schema", "chosen_measures", "stack_parquet", "stack_subset"],
     ],
     "2c": [
-        *["anova_sums", "anova_tables", "decoding_table", "meta_frame", "rdm_jobs"],
-        "stack_pickle",
+        *["activation_groups", "anova_sums", "anova_tables", "decoding_table", "group_comparison"],
+        *["meta_frame", "rdm_jobs", "stack_pickle"],
     ],
     "2d": ["rdm_plan", "stack_parts"],
     "2e": ["rdm_units", "stack_files"],
@@ -58,7 +58,8 @@ LEVELS = {
     "2g": ["decoding_run", "rdm_rows"],
     "3": [
         *["activation_frames", "anova", "comparisons", "decoding", "decoding_rdms", "meta_rdms"],
-        *["minibatch", "rdms", "similarity_scores", "tolerance"],
+        *["measure_comparison", "metric_comparison", "minibatch", "rdms", "sample_sizes"],
+        *["similarity_scores", "tolerance"],
     ],
     "4": ["stimuli"],
     "5a": [
@@ -67,7 +68,7 @@ LEVELS = {
     ],
     "5b": ["plotting._point_map", "plotting._projected"],
     "5c": ["plotting._deep_map", "plotting._flat_map"],
-    "5d": ["plotting.heatmap", "plotting.mds", "plotting.montage"],
+    "5d": ["plotting.heatmap", "plotting.mds", "plotting.metrics", "plotting.montage"],
     "5e": ["__init__"],
     "6a": ["demo_digits", "demo_figures"],
     "6b": ["demo"],
