@@ -23,7 +23,7 @@ PACKAGE = "pytorch_feature_analysis"
 LEVELS = {
     "0a": [
         *["_cells", "_checks", "_decoding", "_locks", "_threads", "_unpickling", "_version"],
-        *["cell_values"],
+        *["cell_values", "name_patterns"],
     ],
     "0b": ["_files", "_parallel", "dataframes", "gram", "matrices"],
     "0c": ["aggregation", "csv_files", "pattern_rows"],
