@@ -26,8 +26,8 @@ How alike two representations are
     `pwcca`, `dft_cca`, `pls`, `pca`, `procrustes_distance`, `angular_procrustes`,
     `shape_distance`, `nbs`, `distance_correlation`, `rsa`, `compare_rdms`, `mutual_knn`,
     `jaccard_knn`, `linear_predictivity`, `conv_samples`; `MEASURES` says what is known of each.
-    `get_activations`, `get_similarity_rdms` and `get_minibatch_cka` make stacks of them,
-    `to_similarity` turns back
+    `get_activations` and `read_activations` give what is compared, `get_similarity_rdms` and
+    `get_minibatch_cka` make stacks, `to_similarity` turns back
 What can be told from patterns
     `run_2way_svm_analysis`, `get_decoding_rdms`
 Frames and tables
@@ -43,6 +43,7 @@ Where to begin: `get_rdms`. On the command line: ``pfa --help``.
 from pytorch_feature_analysis._files import filedelete, pickle_dump, pickle_read
 from pytorch_feature_analysis._parallel import parallel_process
 from pytorch_feature_analysis._version import __version__ as __version__
+from pytorch_feature_analysis.activation_files import read_activations
 from pytorch_feature_analysis.activation_frames import get_activations
 from pytorch_feature_analysis.activations import (
     capture,
@@ -195,6 +196,7 @@ __all__ = [
     "pwcca",
     "rbf_cka",
     "rdm_mds",
+    "read_activations",
     "read_image_folder",
     "read_rdms",
     "rsa",

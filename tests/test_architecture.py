@@ -29,8 +29,9 @@ LEVELS = {
     "0c": ["aggregation", "csv_files", "pattern_rows"],
     "1a": [
         *["checkpoints", "cornet_s", "decoding_folds", "dissimilarity", "entry_subsets"],
-        *["fingerprints", "image_folder", "images", "layers", "layouts", "selection"],
-        *["similarity._inputs", "similarity._measure", "stack_schema", "subset_search"],
+        *["fingerprints", "image_folder", "images", "layers", "layouts", "number_tables"],
+        *["selection", "similarity._inputs", "similarity._measure", "stack_schema"],
+        "subset_search",
     ],
     "1b": [
         *["architectures", "batches", "bounded_rdms", "device_patterns", "mds"],
@@ -40,12 +41,13 @@ LEVELS = {
     ],
     "1c": ["similarity", "target_subsets"],
     "2a": [
-        *["arrow_columns", "image_sets", "model_arguments", "models", "rdm_comparison"],
-        *["rdm_stack", "stream"],
+        *["array_files", "arrow_columns", "image_sets", "model_arguments", "models"],
+        *["rdm_comparison", "rdm_stack", "stream"],
     ],
     "2b": [
         *["accumulation", "anova_design", "activations", "decoding_plan", "planning", "regroup"],
-        *["activation_schema", "stack_parquet", "stack_subset"],
+        *["activation_schema", "activation_sources", "stack_parquet", "stack_subset"],
+        "stimulus_names",
     ],
     "2c": [
         *["anova_sums", "anova_tables", "decoding_table", "meta_frame", "rdm_jobs"],
@@ -56,8 +58,8 @@ LEVELS = {
     "2f": ["rdm_call", "rdm_forecast", "store"],
     "2g": ["decoding_run", "rdm_rows"],
     "3": [
-        *["activation_frames", "anova", "comparisons", "decoding", "decoding_rdms", "meta_rdms"],
-        *["minibatch", "rdms", "tolerance"],
+        *["activation_files", "activation_frames", "anova", "comparisons", "decoding"],
+        *["decoding_rdms", "meta_rdms", "minibatch", "rdms", "tolerance"],
     ],
     "4": ["stimuli"],
     "5a": [
@@ -83,6 +85,7 @@ LAZY = {
     "click": "7",
     "cloudpickle": "0",
     "distributed": "0",
+    "h5py": "2",
     "matplotlib": "5",
     "mpl_toolkits": "5",
     "pyarrow": "0",
@@ -274,7 +277,7 @@ def test_every_library_that_is_imported_is_declared(sources):
         for source in sources.values()
         for found in read_imports(source)
     }
-    assert _undeclared(needed, "install_requires", "distributed") == []
+    assert _undeclared(needed, "install_requires", "distributed", "hdf5") == []
 
 
 def test_every_library_that_the_tests_import_is_declared():
