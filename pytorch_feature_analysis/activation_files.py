@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,9 @@ from pytorch_feature_analysis.activation_sources import (
     choose_arrays,
     find_sources,
 )
+from pytorch_feature_analysis.array_files import unreadable_as_value_error
 from pytorch_feature_analysis.name_patterns import NamePattern
-from pytorch_feature_analysis.number_tables import CsvLayout, is_counter
+from pytorch_feature_analysis.number_tables import CsvLayout, NumberTable, is_counter
 from pytorch_feature_analysis.rdm_stack import in_words
 from pytorch_feature_analysis.stimulus_names import (
     Entries,
@@ -97,7 +98,7 @@ def read_activations(
     header, index : bool, optional
         Whether the first row and the first column of .csv and .tsv files are names. By default
         the first row is where it holds text, or counts the columns; the first column where it
-        holds text, or has no name above it, or one such as 'stimulus', 'image' or 'id'.
+        holds text, counts the rows, or has no name above it, or one such as 'stimulus' or 'id'.
 
     Returns
     -------
@@ -233,7 +234,7 @@ class _Loaded:
 
 def _load(source: Source, given: list[Any] | None, rows: str) -> _Loaded:
     """Read an array, and put it in the order of the names given where it has names itself."""
-    table = source.load()
+    table = _read(source.load, source)
     array, own = table.array, table.row_names
     if array.dtype.kind not in "biuf":
         raise TypeError(
@@ -249,7 +250,7 @@ def _load(source: Source, given: list[Any] | None, rows: str) -> _Loaded:
     if rows == "units":
         array, own = np.moveaxis(array, -1, 0), table.column_names
     if source.load_names is not None:
-        own = names_of_cells(source.load_names().array)
+        own = names_of_cells(_read(source.load_names, source).array)
         _check_number(own, array, other, rows, source)
     own = None if own is None else [plain_name(name) for name in own]
     if own is not None:
@@ -260,6 +261,14 @@ def _load(source: Source, given: list[Any] | None, rows: str) -> _Loaded:
         _check_number(given, array, other, rows, source)
         return _Loaded(source, array, given)
     return _Loaded(source, _in_order(array, own, given, source), given)
+
+
+def _read(load: Callable[[], NumberTable], source: Source) -> NumberTable:
+    try:
+        with unreadable_as_value_error():
+            return load()
+    except ValueError as error:
+        raise ValueError(f"{source.name} cannot be read: {error}") from error
 
 
 def _check_number(

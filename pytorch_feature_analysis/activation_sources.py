@@ -27,6 +27,7 @@ _TAKEN = (
 )
 _RESERVED = dict.fromkeys(_TAKEN, "is a column of the library; rename the variable")
 _SHOWN = 10
+_MOST = 100
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,8 @@ def choose_arrays(
     if len(failures) == 1:
         raise ValueError(f"A file cannot be read: {failures[0]}")
     if failures:
-        listed = "".join(f"\n- {failure}" for failure in failures[:_SHOWN])
-        more = f"\n- and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
+        listed = "".join(f"\n- {failure}" for failure in failures[:_MOST])
+        more = f"\n- and {len(failures) - _MOST} more" if len(failures) > _MOST else ""
         raise ValueError(f"{len(failures)} of {len(files)} files cannot be read:{listed}{more}")
     sources = []
     for file, stored in zip(files, contents, strict=True):

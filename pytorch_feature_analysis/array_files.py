@@ -6,6 +6,7 @@ mapped from the file.
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,12 @@ import torch
 from pytorch_feature_analysis._files import pickle_read, restricted_load
 from pytorch_feature_analysis.checkpoints import load_without_code
 from pytorch_feature_analysis.name_patterns import natural_key
-from pytorch_feature_analysis.number_tables import CsvLayout, NumberTable, read_number_table
+from pytorch_feature_analysis.number_tables import (
+    CsvLayout,
+    NumberTable,
+    check_number_table,
+    read_number_table,
+)
 
 # Numbers that can be a table of activations.
 _NUMBERS = "biuf"
@@ -50,14 +56,26 @@ def list_arrays(path: Path, layout: CsvLayout) -> dict[str, Stored]:
 
     Raises a ValueError or an OSError if it cannot be read as what its suffix says.
     """
-    try:
+    with unreadable_as_value_error():
         if not path.stat().st_size:
             raise ValueError("it is empty")
         if path.suffix.lower() in (".csv", ".tsv"):
+            check_number_table(path)
             return {"": Stored(True, partial(read_number_table, path, layout))}
         return _FORMATS[path.suffix.lower()](path)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise ValueError(str(error) or type(error).__name__) from error
+
+
+@contextlib.contextmanager
+def unreadable_as_value_error() -> Iterator[None]:
+    """Turn what readers raise on a damaged file into a ValueError of one line."""
+    try:
+        yield
+    except (ImportError, MemoryError):
+        raise
+    # A damaged file can fail in any step of its format, with any exception.
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(reason or type(error).__name__) from error
 
 
 def _npy(path: Path) -> dict[str, Stored]:
@@ -123,15 +141,10 @@ def _mat(path: Path) -> dict[str, Stored]:
             return _hdf5(path, of_matlab=True)
     # Deferred: only a call needs it.
     from scipy.io import whosmat
-    from scipy.io.matlab import MatReadError
 
-    try:
-        listed = whosmat(path)
-    except (MatReadError, TypeError, IndexError) as error:
-        raise ValueError(f"it is no file of MATLAB ({error})") from error
     return {
         name: Stored(kind in _MAT_NUMBERS, partial(_mat_variable, path, name))
-        for name, _, kind in listed
+        for name, _, kind in whosmat(path)
     }
 
 

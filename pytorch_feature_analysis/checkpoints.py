@@ -22,7 +22,9 @@ logger = logging.getLogger(__name__)
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "teacher")
 _PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")  # torch.hub's convention
-_UNSAFE_GLOBAL = re.compile(r"GLOBAL (\S+) was not an allowed global")
+_UNSAFE_GLOBAL = re.compile(
+    r"GLOBAL (\S+) (?:was not an allowed global|whose module \S+ is blocked)"
+)
 _SHOWN = 4
 
 

@@ -67,6 +67,9 @@ def read_number_table(path: Path, layout: CsvLayout) -> NumberTable:
         **EXACT,
     )
     row_names = column_names = None
+    if layout.index is None and not index and _counts_rows(table):
+        index = True
+        table[0] = table[0].astype(str)
     if index:
         row_names = [str(name).strip() for name in table.pop(0)]
     if header:
@@ -76,6 +79,11 @@ def read_number_table(path: Path, layout: CsvLayout) -> NumberTable:
                 f"its first row names {len(column_names)} columns, and there are {table.shape[1]}"
             )
     return NumberTable(_numbers(table, separator, int(header)), row_names, column_names)
+
+
+def check_number_table(path: Path) -> None:
+    """Raise a ValueError if a file does not begin as one of text."""
+    _first_rows(path, ",")
 
 
 def is_counter(names: Sequence[str]) -> bool:
@@ -97,13 +105,27 @@ def _is_header(first: Sequence[str], second: Sequence[str]) -> bool:
     head, others = first[0], first[1:] or first
     if not all(map(_is_number, others)):
         return True
-    if not is_counter(first) and (not is_counter(others) or (head and _is_number(head))):
+    if is_counter(first):
+        counts = first
+    elif is_counter(others) and not (head and _is_number(head)):
+        counts = others
+    else:
         return False
     # Two whole numbers that happen to count can be values.
     return (
-        len(others) > 2
-        or head.lower() in _HEADS_OF_NAMES
-        or not all(field.strip().isdecimal() for field in second[1:])
+        len(counts) > 2
+        or (counts is others and head.lower() in _HEADS_OF_NAMES)
+        or not all(field.strip().isdecimal() for field in second[-len(counts) :])
+    )
+
+
+def _counts_rows(table: pd.DataFrame) -> bool:
+    """Tell whether the first column only counts the rows, as no unit does."""
+    return (
+        len(table) > 2
+        and table.shape[1] > 1
+        and table[0].dtype.kind == "i"
+        and is_counter(table[0].astype(str).tolist())
     )
 
 
