@@ -7,6 +7,7 @@ mapped from the file.
 from __future__ import annotations
 
 import contextlib
+import math
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class Stored:
     """An array in a file."""
 
     is_table: bool
-    """Whether it is numbers with two axes or more."""
+    """Whether it is numbers with two axes or more, and not one alone."""
     load: Callable[[], NumberTable]
 
 
@@ -105,7 +106,7 @@ def _npz(path: Path) -> dict[str, Stored]:
             with archive.open(member) as file:
                 shape, dtype = _read_header(file)
             listed[member.removesuffix(".npy")] = Stored(
-                _is_table(dtype, len(shape)), partial(_member, path, member, dtype.hasobject)
+                _is_table(dtype, shape), partial(_member, path, member, dtype.hasobject)
             )
     return listed
 
@@ -143,8 +144,10 @@ def _mat(path: Path) -> dict[str, Stored]:
     from scipy.io import whosmat
 
     return {
-        name: Stored(kind in _MAT_NUMBERS, partial(_mat_variable, path, name))
-        for name, _, kind in whosmat(path)
+        name: Stored(
+            kind in _MAT_NUMBERS and math.prod(shape) > 1, partial(_mat_variable, path, name)
+        )
+        for name, shape, kind in whosmat(path)
     }
 
 
@@ -162,7 +165,7 @@ def _hdf5(path: Path, of_matlab: bool = False) -> dict[str, Stored]:
         if isinstance(item, h5py.Dataset) and not name.startswith("#"):
             is_text = item.attrs.get("MATLAB_class") == b"char"
             listed[name] = Stored(
-                _is_table(item.dtype, item.ndim) and not is_text,
+                _is_table(item.dtype, item.shape) and not is_text,
                 partial(_dataset, path, name, of_matlab),
             )
 
@@ -233,11 +236,12 @@ def _in_memory(item: Any) -> Stored:
             None if isinstance(axis, pd.RangeIndex) else axis.tolist()
             for axis in (item.index, item.columns)
         ]
-    return Stored(_is_table(array.dtype, array.ndim), partial(NumberTable, array, *names))
+    return Stored(_is_table(array.dtype, array.shape), partial(NumberTable, array, *names))
 
 
-def _is_table(dtype: np.dtype, n_axes: int) -> bool:
-    return dtype.kind in _NUMBERS and n_axes > 1
+def _is_table(dtype: np.dtype, shape: tuple[int, ...]) -> bool:
+    # To MATLAB, a single number has two axes.
+    return dtype.kind in _NUMBERS and len(shape) > 1 and math.prod(shape) > 1
 
 
 def _as_array(item: Any) -> np.ndarray:

@@ -158,16 +158,15 @@ def test_one_per_category_at_random_is_seeded_and_the_same_in_all_files(x):
     table.to_csv("one.csv")
     table.sample(frac=1, random_state=0).to_csv("two.csv")
 
-    def picked(**options):
+    def picked(pattern="{layer}.csv", **options):
         df = pfa.read_activations(
-            "{layer}.csv",
+            pattern,
             stimulus_pattern="{category}/{k}.jpg",
             one_per="category",
             pick="random",
             **options,
         )
-        first, second = map(set, df["entry_keys"])
-        assert first == second
+        (first,) = set(map(frozenset, df["entry_keys"]))
         assert sorted(category for category, _ in first) == ["a", "b", "c", "d"]
         for row in df.itertuples():
             expected = table.loc[["/".join(key) + ".jpg" for key in row.entry_keys]]
@@ -175,6 +174,9 @@ def test_one_per_category_at_random_is_seeded_and_the_same_in_all_files(x):
         return first
 
     assert picked() == picked(random_state=0)
+    # Nor does it matter in which order the file has them that is read first.
+    pd.read_csv("two.csv", index_col=0).to_csv("a.csv")
+    assert picked() == picked(pattern="{layer}e.csv") == picked(pattern="{layer}o.csv")
     assert len({frozenset(picked(random_state=seed)) for seed in range(5)}) > 1
 
 
@@ -223,9 +225,9 @@ def test_groups_of_hdf5(x):
 
 def test_names_in_cell_arrays_of_matlab_and_both_of_its_formats(folder, x):
     cells = np.array(NAMES, dtype=object)[:, None]
-    scipy.io.savemat("old.mat", {"acts": x, "names": cells, "letters": np.array(["ab ", "c"])})
-    write_matlab_73(folder / "new.mat", {"acts": x, "names": NAMES})
-    df = pfa.read_activations("{version}.mat", variable="acts", stimuli_variable="names")
+    scipy.io.savemat("old.mat", {"acts": x, "names": cells, "k": 7.0, "s": ["ab", "c"]})
+    write_matlab_73(folder / "new.mat", {"acts": x, "names": NAMES, "k": np.array([[7.0]])})
+    df = pfa.read_activations("{version}.mat", stimuli_variable="names")
     assert df["version"].tolist() == ["new", "old"]
     for row in df.itertuples():
         np.testing.assert_array_equal(row.activations, x)
@@ -450,9 +452,7 @@ def test_several_arrays_where_one_is_needed_are_listed(x):
     np.savez("b.npz", size=[3], names=["a"])
     with pytest.raises(ValueError, match="no array of numbers with two axes or more, but 'size'"):
         pfa.read_activations("b.npz")
-    with pytest.raises(
-        TypeError, match=r"'b\.npz', array 'names', must be real numbers, not .*U1"
-    ):
+    with pytest.raises(TypeError, match=r"'b\.npz', array 'names', must be real numbers, not"):
         pfa.read_activations("b.npz", variable="names")
     with pytest.raises(ValueError, match=r"'b\.npz', array 'size', .* has the shape"):
         pfa.read_activations("b.npz", variable="size")
