@@ -131,8 +131,8 @@ def read_activations(
     ``.npy`` files and files of `torch.save` are mapped, not read: the frame is of use as long as
     they are, and they may be larger than memory. Choices of stimuli (`one_per`, `only_shared`,
     names in another order) make copies. NaN stay, and it is for the measures to refuse them.
-    Pickles, and pickled arrays in files of numpy and torch, are read as by `pickle_read`: they
-    hold arrays, or dicts of them, and cannot run code.
+    Pickles, and pickles within files of numpy, are read as by `pickle_read`, files of `torch.save`
+    with ``weights_only=True``: they hold arrays, or dicts of them, and cannot run code.
 
     Examples
     --------
