@@ -14,7 +14,8 @@ RDMs of every order
 Stacks and their files
     `read_rdms`, `write_rdms`, `check_rdm_stack`, `subset_rdm_df`, `stack_columns`
 Pictures
-    `rdm_mds` (also `my_mds`), `mds_coordinates`, `plot_heatmap`, `plot_montage`
+    `rdm_mds` (also `my_mds`), `mds_coordinates`, `plot_heatmap`, `style_similarity`,
+    `plot_montage`
 Choice of stimuli
     `select_stimuli`, `max_disagreement`, `get_extreme_dissims_total`, `selection_report`,
     `get_dissims_that_match`, `get_most_uniform_dissims`
@@ -28,6 +29,8 @@ How alike two representations are
     `jaccard_knn`, `linear_predictivity`, `conv_samples`; `MEASURES` says what is known of each.
     `get_activations`, `get_similarity_rdms` and `get_minibatch_cka` make stacks of them,
     `to_similarity` turns back
+Networks layer by layer
+    `get_net_similarity`, `grid_groups`, `similarity_table`, `layerwise_table`, `correlate_with`
 What can be told from patterns
     `run_2way_svm_analysis`, `get_decoding_rdms`
 Frames and tables
@@ -71,6 +74,7 @@ from pytorch_feature_analysis.images import (
     shrink_image,
     standard_transform,
 )
+from pytorch_feature_analysis.layer_studies import get_net_similarity, grid_groups
 from pytorch_feature_analysis.layers import fetch_layers, index_nested
 from pytorch_feature_analysis.matrices import (
     almost_equals,
@@ -82,9 +86,11 @@ from pytorch_feature_analysis.matrices import (
 from pytorch_feature_analysis.meta_rdms import get_meta_rdms
 from pytorch_feature_analysis.minibatch import get_minibatch_cka
 from pytorch_feature_analysis.models import prepare_model, prepare_models
+from pytorch_feature_analysis.pair_correlations import correlate_with
 from pytorch_feature_analysis.plotting.heatmap import plot_heatmap
 from pytorch_feature_analysis.plotting.mds import mds_coordinates, my_mds, rdm_mds
 from pytorch_feature_analysis.plotting.montage import plot_montage
+from pytorch_feature_analysis.plotting.table import style_similarity
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 from pytorch_feature_analysis.rdms import get_rdms, plan_rdms
 from pytorch_feature_analysis.similarity import MEASURES
@@ -112,6 +118,7 @@ from pytorch_feature_analysis.similarity.shape import (
     procrustes_distance,
     shape_distance,
 )
+from pytorch_feature_analysis.similarity_tables import layerwise_table, similarity_table
 from pytorch_feature_analysis.stack_files import read_rdms, write_rdms
 from pytorch_feature_analysis.stack_schema import stack_columns
 from pytorch_feature_analysis.stack_subset import subset_rdm_df
@@ -141,6 +148,7 @@ __all__ = [
     "conv_samples",
     "corr_dissim",
     "correlate_upper_triang",
+    "correlate_with",
     "create_or_append_csv",
     "df_agg",
     "df_filter",
@@ -162,12 +170,15 @@ __all__ = [
     "get_minibatch_cka",
     "get_model_activations_for_image",
     "get_most_uniform_dissims",
+    "get_net_similarity",
     "get_rdms",
     "get_similarity_rdms",
     "get_upper_triang",
+    "grid_groups",
     "hsic",
     "index_nested",
     "jaccard_knn",
+    "layerwise_table",
     "linear_cka",
     "linear_predictivity",
     "list_layers",
@@ -205,9 +216,11 @@ __all__ = [
     "selectivity",
     "shape_distance",
     "shrink_image",
+    "similarity_table",
     "stack_columns",
     "standard_transform",
     "stderr",
+    "style_similarity",
     "subset_rdm_df",
     "svcca",
     "svcca_coefficients",

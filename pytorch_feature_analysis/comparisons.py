@@ -225,13 +225,8 @@ def to_similarity(stack: pd.DataFrame, measures: Sequence[Any] = ()) -> pd.DataF
     [[1.0, 0.75], [0.75, 1.0]]
     """
     checked = checked_stack(stack, columns=["dissim_metric"], argument="stack")
-    known = {**MEASURES, **{measure.name: measure for measure in measures}}
-    wrong = []
-    for name in dict.fromkeys(checked["dissim_metric"]):
-        base = str(name).partition("(")[0]
-        is_similarity = base in known and known[base].direction == "similarity"
-        if base not in _ONE_LESS and not is_similarity:
-            wrong.append(name)
+    names = dict.fromkeys(checked["dissim_metric"])
+    wrong = [name for name in names if not is_one_less(name, measures)]
     if wrong:
         raise ValueError(
             f"`stack` has rows by {in_words(wrong)}, whose matrices are not 1 less a similarity"
@@ -243,6 +238,13 @@ def to_similarity(stack: pd.DataFrame, measures: Sequence[Any] = ()) -> pd.DataF
         matrix.flags.writeable = False
     result["matrix"] = object_series(similarities, result.index)
     return result
+
+
+def is_one_less(dissim_metric: Any, measures: Sequence[Measure] = ()) -> bool:
+    """Tell whether dissimilarities by this name are 1 less a similarity that is known."""
+    known = {**MEASURES, **{measure.name: measure for measure in measures}}
+    base = str(dissim_metric).partition("(")[0]
+    return base in _ONE_LESS or (base in known and known[base].direction == "similarity")
 
 
 @dataclass(frozen=True)
