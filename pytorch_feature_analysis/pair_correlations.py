@@ -86,8 +86,9 @@ def correlate_with(
     -----
     p is that of `scipy.stats.pearsonr` and `scipy.stats.spearmanr`, for pairs that are drawn
     independently. Here all pairs of a network share it, and (a, b) and (b, a) share both, with one
-    and the same similarity: there is less evidence than n pairs, and p is too small. With many
-    rows (layers, groups), some p are small by chance.
+    and the same similarity: there is less evidence than n pairs, and p is optimistic as a rule. A
+    test that shuffles the networks, not the pairs, knows that. With many rows (layers, groups),
+    some p are small by chance.
 
     Examples
     --------

@@ -272,7 +272,7 @@ def _annotate(target: Axes, image: Any, values: np.ndarray) -> None:
             # Dark on light cells, by how bright they look.
             is_light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.55
             target.text(
-                *(j, i, f"{value:.2f}"),
+                *(j, i, f"{value:z.2f}"),
                 ha="center",
                 va="center",
                 fontsize=_TICK_POINTS - 1,
