@@ -248,7 +248,7 @@ for ax, (n_kept, gains) in zip(axes, gain_tables.items(), strict=True):
         f"{n_kept} layers kept: r = {r:.2f}, p {f'= {p:.2f}' if p > 0.01 else '< 0.01'}",
         fontsize=10,
     )
-    ax.set(xlabel="net similarity (SVCCA)", xticks=[0.45, 0.5, 0.55, 0.6])
+    ax.set(xlabel="net similarity (SVCCA)", xticks=[0.45, 0.5, 0.55])
     ax.spines[["top", "right"]].set_visible(False)
 axes[0].set_ylabel("gain in right answers")
 figure.legend(
