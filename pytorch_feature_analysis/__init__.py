@@ -15,7 +15,7 @@ Stacks and their files
     `read_rdms`, `write_rdms`, `check_rdm_stack`, `subset_rdm_df`, `stack_columns`
 Pictures
     `rdm_mds` (also `my_mds`), `mds_coordinates`, `plot_heatmap`, `plot_metric_comparison`,
-    `plot_measure_comparison`, `plot_montage`
+    `plot_measure_comparison`, `style_similarity`, `plot_montage`
 Choice of stimuli
     `select_stimuli`, `max_disagreement`, `get_extreme_dissims_total`, `selection_report`,
     `get_dissims_that_match`, `get_most_uniform_dissims`
@@ -32,6 +32,8 @@ How alike two representations are
     beside chance.
     What the choice of one changes: `compare_rdm_metrics`, `compare_measures`,
     `sample_size_sensitivity`
+Networks layer by layer
+    `get_net_similarity`, `grid_groups`, `similarity_table`, `layerwise_table`, `correlate_with`
 What can be told from patterns
     `run_2way_svm_analysis`, `get_decoding_rdms`
 Frames and tables
@@ -76,6 +78,7 @@ from pytorch_feature_analysis.images import (
     shrink_image,
     standard_transform,
 )
+from pytorch_feature_analysis.layer_studies import get_net_similarity, grid_groups
 from pytorch_feature_analysis.layers import fetch_layers, index_nested
 from pytorch_feature_analysis.matrices import (
     almost_equals,
@@ -89,6 +92,7 @@ from pytorch_feature_analysis.meta_rdms import get_meta_rdms
 from pytorch_feature_analysis.metric_comparison import compare_rdm_metrics
 from pytorch_feature_analysis.minibatch import get_minibatch_cka
 from pytorch_feature_analysis.models import prepare_model, prepare_models
+from pytorch_feature_analysis.pair_correlations import correlate_with
 from pytorch_feature_analysis.plotting.heatmap import plot_heatmap
 from pytorch_feature_analysis.plotting.mds import mds_coordinates, my_mds, rdm_mds
 from pytorch_feature_analysis.plotting.metrics import (
@@ -96,6 +100,7 @@ from pytorch_feature_analysis.plotting.metrics import (
     plot_metric_comparison,
 )
 from pytorch_feature_analysis.plotting.montage import plot_montage
+from pytorch_feature_analysis.plotting.table import style_similarity
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 from pytorch_feature_analysis.rdms import get_rdms, plan_rdms
 from pytorch_feature_analysis.sample_sizes import sample_size_sensitivity
@@ -126,6 +131,7 @@ from pytorch_feature_analysis.similarity.shape import (
     shape_distance,
 )
 from pytorch_feature_analysis.similarity_scores import calibrate_similarity, to_similarity
+from pytorch_feature_analysis.similarity_tables import layerwise_table, similarity_table
 from pytorch_feature_analysis.stack_files import read_rdms, write_rdms
 from pytorch_feature_analysis.stack_schema import stack_columns
 from pytorch_feature_analysis.stack_subset import subset_rdm_df
@@ -158,6 +164,7 @@ __all__ = [
     "conv_samples",
     "corr_dissim",
     "correlate_upper_triang",
+    "correlate_with",
     "create_or_append_csv",
     "df_agg",
     "df_filter",
@@ -179,12 +186,15 @@ __all__ = [
     "get_minibatch_cka",
     "get_model_activations_for_image",
     "get_most_uniform_dissims",
+    "get_net_similarity",
     "get_rdms",
     "get_similarity_rdms",
     "get_upper_triang",
+    "grid_groups",
     "hsic",
     "index_nested",
     "jaccard_knn",
+    "layerwise_table",
     "linear_cka",
     "linear_predictivity",
     "list_layers",
@@ -226,9 +236,11 @@ __all__ = [
     "selectivity",
     "shape_distance",
     "shrink_image",
+    "similarity_table",
     "stack_columns",
     "standard_transform",
     "stderr",
+    "style_similarity",
     "subset_rdm_df",
     "svcca",
     "svcca_coefficients",

@@ -126,3 +126,40 @@ def test_bad_choices_are_refused(options, error, match):
         pfa.plot_heatmap(stack(), show=False, **options)
     with pytest.raises(ValueError, match="`rdm_df` must have one row"):
         pfa.plot_heatmap(pd.concat([stack(), stack()]), show=False)
+
+
+def test_a_table_is_drawn_as_it_is_under_its_own_names():
+    index = pd.Index(["conv1", "fc1"], name="layer")
+    table = pd.DataFrame(
+        {"digit": [0.25, 0.5], "prime": [1.0, np.nan], "loop": [0, 0.75]}, index=index
+    )
+    table.columns.name = "model"
+    before = table.copy()
+    ax = pfa.plot_heatmap(table, show=False)
+    np.testing.assert_array_equal(drawn(ax), table)
+    assert ticks(ax.xaxis) == ["digit", "prime", "loop"]
+    assert ticks(ax.yaxis) == ["conv1", "fc1"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("model", "layer")
+    assert texts(ax)[0, 0] == "0.25"
+    assert ax.figure.axes[1].get_ylabel() == ""
+    pd.testing.assert_frame_equal(table, before)
+    square = pfa.similarity_table(stack().assign(entry_keys=[tuple("abcdef")]))
+    assert len(pfa.plot_heatmap(square, half=True, show=False).texts) == 21
+    assert ticks(pfa.plot_heatmap(pfa.similarity_table(stack()), show=False).xaxis)[1] == (
+        "one, conv2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "error", "match"),
+    [
+        (pd.DataFrame({"a": [1.0]}), {"rows": {"model": "a"}}, ValueError, "`rdm_df` is a table"),
+        (pd.DataFrame({"a": [1.0]}), {"half": True}, ValueError, "`half` leaves out"),
+        (pd.DataFrame({"a": ["x"]}), {}, TypeError, "columns 'matrix' and 'entry_keys', but its"),
+        (pd.DataFrame(), {}, ValueError, "without cells"),
+        (pd.DataFrame({"matrix": [1.0]}), {}, ValueError, "no column 'entry_keys'"),
+    ],
+)
+def test_bad_tables_are_refused(table, options, error, match):
+    with pytest.raises(error, match=match):
+        pfa.plot_heatmap(table, show=False, **options)

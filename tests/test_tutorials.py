@@ -52,8 +52,9 @@ def second(run):
 def test_there_are_tutorials():
     names = [path.stem for path in TUTORIALS]
     assert names[:2] == ["01_from_images_to_meta_rdms", "02_large_runs"]
-    assert names[2:4] == ["03_rdm_metrics_and_cka", "05_minibatch_cka"]
-    assert names[4:] == ["07_choosing_stimuli", "08_units_svm_anova"]
+    assert names[2:4] == ["03_rdm_metrics_and_cka", "04_svcca_and_transfer"]
+    assert names[4:6] == ["05_minibatch_cka", "07_choosing_stimuli"]
+    assert names[6:] == ["08_units_svm_anova"]
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
@@ -291,3 +292,49 @@ def test_the_measures_of_the_third_are_to_cka_what_its_text_says(run):
     assert biased.loc[80, "bias"] > 0.008
     assert debiased["bias"].abs().max() < 0.01
     assert debiased.loc[10, "sd"] > 1.5 * biased.loc[10, "sd"]
+
+
+def test_the_networks_of_the_fourth_are_alike_as_its_text_says(run):
+    folder, names = run(_called("04"))
+    assert min(names["right"].values()) > 0.9
+    layers, net = names["layer_table"], names["net_table"]
+    assert layers.shape == net.shape == (6, 6)
+    np.testing.assert_allclose(layers.mean(), net["prime"])
+    others = layers.drop(columns="prime").mean(axis=1)
+    assert others.is_monotonic_decreasing
+    assert others["relu1"] > 0.65 > 0.35 > others["relu6"]
+    means = (net.sum() - 1) / 5
+    assert means["digit"] == means.max()
+    assert "0.8" in (folder / "tutorial_04" / "layers.html").read_text(encoding="utf-8")
+
+
+def test_the_networks_of_the_fourth_gain_from_each_other_as_its_text_says(run):
+    _, names = run(_called("04"))
+    gains = names["gain_tables"]
+    off_diagonal = ~np.eye(6, dtype=bool)
+    own = [np.diag(gains[n_kept]).mean() for n_kept in (2, 4, 6)]
+    assert 0.1 < own[0] < own[1] < own[2]
+    assert (gains[2].to_numpy()[off_diagonal] > 0).mean() > 0.6
+    for n_kept in (4, 6):
+        of_one_question = gains[n_kept].to_numpy()[1:][off_diagonal[1:]]
+        assert (of_one_question > 0.01).mean() < 0.15
+    assert gains[6].loc["digit"].min() > 0.05
+
+
+def test_the_gain_of_the_fourth_goes_with_similarity_as_its_text_says(run):
+    _, names = run(_called("04"))
+    assert names["results"]["n"].unique().tolist() == [30]
+    worth = names["worth"].astype(float)
+    r, p = worth["r"], worth["p"]
+    assert r[2, "six"] > 0.4
+    assert p[2, "six"] < 0.02
+    for n_kept in (4, 6):
+        assert 0 < r[n_kept, "six"] < 0.35
+        assert p[n_kept, "six"] > 0.05
+        assert r[n_kept, "five"] > r[n_kept, "six"] + 0.1
+        # At the same similarities, the one network gives most, and is given least.
+        gains = names["gain_tables"][n_kept]
+        assert gains.loc["digit"].drop("digit").min() > gains["digit"].drop("digit").max() + 0.1
+    five = worth.xs("five", level="networks")
+    assert (five["p by shuffling"] > five["p"]).all()
+    assert worth["n"].tolist() == [30, 20] * 3

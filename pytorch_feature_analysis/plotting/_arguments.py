@@ -7,37 +7,10 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from pytorch_feature_analysis.rdm_stack import check_rdm_stack
+from pytorch_feature_analysis.rdm_stack import check_row as check_row
 
 logger = logging.getLogger(__name__)
-
-
-def check_row(rdm_df: Any) -> pd.Series:
-    """Return the only row of a stack, completed, or raise and say what the rows differ in."""
-    if isinstance(rdm_df, pd.Series):
-        rdm_df = rdm_df.to_frame().T
-    if isinstance(rdm_df, pd.DataFrame) and len(rdm_df) != 1:
-        if len(rdm_df) == 0:
-            raise ValueError(
-                "`rdm_df` must have one row, and has none: no row passed the filter that made it."
-            )
-        raise ValueError(
-            f"`rdm_df` must have one row, and has {len(rdm_df)}, which differ in"
-            f" {', '.join(_differing(rdm_df)) or 'nothing'}. Take one with df_filter."
-        )
-    return check_rdm_stack(rdm_df).iloc[0]
-
-
-def _differing(rdm_df: pd.DataFrame) -> list[str]:
-    """Name the columns that tell rows apart, the numbers in the matrices aside."""
-    aside = ("matrix", "dissim_rankings", "perm_scramble")
-    return [
-        str(column)
-        for column in rdm_df.columns
-        if column not in aside and len(set(rdm_df[column].map(repr))) > 1
-    ]
 
 
 def by_entry(

@@ -1,14 +1,16 @@
-"""A matrix of a stack as a heat map: layers by layers, of one network or of two."""
+"""A matrix of a stack, or a table, as a heat map: layers by layers, layers by networks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._checks import check_name
+from pytorch_feature_analysis.similarity_tables import numbers_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,16 +39,17 @@ def plot_heatmap(
     show: bool = True,
     save_opts: Any = "na",
 ) -> Axes:
-    """Draw the matrix of one row of a stack, such as layers by layers.
+    """Draw the matrix of one row of a stack, such as layers by layers, or a table.
 
     Parameters
     ----------
     rdm_df : DataFrame or Series
-        A stack of one row, or that row. `to_similarity` before it draws similarities.
+        A stack of one row, or that row. `to_similarity` before it draws similarities. Or a table
+        of numbers, as of `similarity_table` and `layerwise_table`, drawn as it is.
     rows, columns : dict, optional
-        Which entries stand beside and below, as values (or lists of values) of their labels:
-        ``rows={'model': 'alexnet'}, columns={'model': 'resnet18'}`` cuts the rectangle of two
-        networks out of the square. Default all.
+        Which entries of a stack stand beside and below, as values (or lists of values) of their
+        labels: ``rows={'model': 'alexnet'}, columns={'model': 'resnet18'}`` cuts the rectangle of
+        two networks out of the square. Default all.
     half : bool, default False
         Leave out what lies above the diagonal of a square, which says the same.
     limits : (float, float), optional
@@ -60,7 +63,7 @@ def plot_heatmap(
     bar : bool, default True
         Draw a bar of colours.
     bar_label : str, optional
-        Beside the bar of colours; default the row's ``dissim_metric``.
+        Beside the bar of colours; default the ``dissim_metric`` of a stack.
     fig_title : str, optional
         A title above.
     ax : matplotlib Axes, optional
@@ -78,7 +81,8 @@ def plot_heatmap(
     Raises
     ------
     ValueError
-        Several rows; labels or values that no entry has; `half` of other rows than columns.
+        Several rows of a stack; labels or values that no entry has; `half` of other rows than
+        columns; a table, and `rows` or `columns`.
 
     Examples
     --------
@@ -99,18 +103,23 @@ def plot_heatmap(
     """
     from pytorch_feature_analysis.plotting import _arguments, _figure
 
-    row = _arguments.check_row(rdm_df)
     save_to = _figure.check_save_opts(save_opts)
-    entries = row["entry_labels"]
-    beside = _chosen(entries, rows, "rows")
-    below = _chosen(entries, columns, "columns")
-    if half and beside != below:
-        raise ValueError(
-            "`half` leaves out what a square says twice, but `rows` and `columns` choose other"
-            " entries."
-        )
-    values = np.array(row["matrix"][np.ix_(beside, below)])
+    if isinstance(rdm_df, pd.DataFrame) and not {"matrix", "entry_keys"} & {*rdm_df.columns}:
+        if rows is not None or columns is not None:
+            raise ValueError(
+                "`rows` and `columns` choose entries of a stack, but `rdm_df` is a table; take"
+                " its lines with `loc`."
+            )
+        grid = _grid_of_table(rdm_df)
+    else:
+        grid = _grid_of_row(_arguments.check_row(rdm_df), rows, columns)
+    values = np.array(grid.values)
     if half:
+        if not grid.is_square:
+            raise ValueError(
+                "`half` leaves out what a square says twice, but its rows are other entries than"
+                " its columns."
+            )
         values[np.triu_indices(len(values), k=1)] = np.nan
     drawn = values[np.isfinite(values)]
     if limits is None:
@@ -132,28 +141,79 @@ def plot_heatmap(
         image = target.imshow(values, cmap=palette, vmin=low, vmax=high, interpolation="nearest")
         if half:
             target.spines[["top", "right"]].set_visible(False)
-        for axis, places in ((target.xaxis, below), (target.yaxis, beside)):
+        for axis, side in ((target.xaxis, grid.below), (target.yaxis, grid.beside)):
             if labels:
-                names = _names(entries, places)
-                axis.set_ticks(range(len(places)), names, fontsize=_TICK_POINTS)
-                if axis is target.xaxis and max(map(len, names)) > 2:
-                    axis.set_tick_params(rotation=90)
-                shared = _shared(entries, places)
-                if shared:
-                    axis.set_label_text(shared)
+                axis.set_ticks(range(len(side.names)), side.names, fontsize=_TICK_POINTS)
+                if side.title:
+                    axis.set_label_text(side.title)
             else:
                 axis.set_ticks([])
         target.tick_params(length=0)
+        for tick in target.get_xticklabels():
+            tick.set(rotation=90 if max(map(len, grid.below.names)) > 2 else 0)
         if annotate:
             _annotate(target, image, values)
         if bar:
-            metric = row.get("dissim_metric")
-            if bar_label is None and isinstance(metric, str):
-                bar_label = metric
+            bar_label = grid.measure if bar_label is None else bar_label
             target.figure.colorbar(image, ax=target, shrink=0.8, pad=0.03, label=bar_label)
         if fig_title:
             target.set_title(fig_title)
     return target
+
+
+@dataclass(frozen=True)
+class _Side:
+    """What stands along one side."""
+
+    names: list[str]
+    title: str
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """What is drawn."""
+
+    values: np.ndarray
+    beside: _Side
+    below: _Side
+    is_square: bool
+    """Whether the same entries stand on both sides."""
+    measure: str | None
+
+
+def _grid_of_table(table: pd.DataFrame) -> _Grid:
+    values = numbers_of(
+        table,
+        argument="rdm_df",
+        what="numbers, or be a stack with the columns 'matrix' and 'entry_keys'",
+    )
+    if not values.size:
+        raise ValueError("`rdm_df` is a table without cells, so there is nothing to draw.")
+    beside, below = map(_side_of_table, table.axes)
+    is_square = table.index.tolist() == table.columns.tolist()
+    return _Grid(values, beside, below, is_square, measure=None)
+
+
+def _side_of_table(index: pd.Index) -> _Side:
+    keys = [key if isinstance(key, tuple) else (key,) for key in index.tolist()]
+    title = ", ".join(str(name) for name in index.names if name is not None)
+    return _Side([", ".join(map(str, key)) for key in keys], title)
+
+
+def _grid_of_row(
+    row: pd.Series, rows: Mapping[str, Any] | None, columns: Mapping[str, Any] | None
+) -> _Grid:
+    entries = row["entry_labels"]
+    beside = _chosen(entries, rows, "rows")
+    below = _chosen(entries, columns, "columns")
+    metric = row.get("dissim_metric")
+    return _Grid(
+        row["matrix"][np.ix_(beside, below)],
+        _Side(_names(entries, beside), _shared(entries, beside)),
+        _Side(_names(entries, below), _shared(entries, below)),
+        is_square=beside == below,
+        measure=metric if isinstance(metric, str) else None,
+    )
 
 
 def _chosen(
@@ -212,7 +272,7 @@ def _annotate(target: Axes, image: Any, values: np.ndarray) -> None:
             # Dark on light cells, by how bright they look.
             is_light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.55
             target.text(
-                *(j, i, f"{value:.2f}"),
+                *(j, i, f"{value:z.2f}"),
                 ha="center",
                 va="center",
                 fontsize=_TICK_POINTS - 1,
