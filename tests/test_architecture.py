@@ -26,7 +26,7 @@ LEVELS = {
         *["cell_values"],
     ],
     "0b": ["_files", "_parallel", "dataframes", "gram", "matrices"],
-    "0c": ["aggregation", "csv_files", "pattern_rows"],
+    "0c": ["aggregation", "csv_files", "feature_files", "pattern_rows"],
     "1a": [
         *["checkpoints", "cornet_s", "decoding_folds", "dissimilarity", "entry_subsets"],
         *["fingerprints", "image_folder", "images", "layers", "layouts", "selection"],
@@ -35,6 +35,7 @@ LEVELS = {
     ],
     "1b": [
         *["activation_types", "architectures", "batches", "bounded_rdms", "device_patterns"],
+        "feature_sources",
         *["mds", "pairwise_complete", "preprocessing", "projection", "subsets"],
         *["similarity.cca", "similarity.cka", "similarity.conv_samples", "similarity.neighbors"],
         *["similarity.predictivity", "similarity.rdm_agreement", "similarity.shape"],
@@ -58,7 +59,7 @@ LEVELS = {
     "2g": ["decoding_run", "rdm_rows"],
     "3": [
         *["activation_frames", "anova", "comparisons", "decoding", "decoding_rdms", "meta_rdms"],
-        *["minibatch", "rdms", "similarity_scores", "tolerance"],
+        *["feature_store", "features", "minibatch", "rdms", "similarity_scores", "tolerance"],
     ],
     "4": ["stimuli"],
     "5a": [
