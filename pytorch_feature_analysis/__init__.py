@@ -14,7 +14,8 @@ RDMs of every order
 Stacks and their files
     `read_rdms`, `write_rdms`, `check_rdm_stack`, `subset_rdm_df`, `stack_columns`
 Pictures
-    `rdm_mds` (also `my_mds`), `mds_coordinates`, `plot_heatmap`, `plot_montage`
+    `rdm_mds` (also `my_mds`), `mds_coordinates`, `plot_heatmap`, `plot_metric_comparison`,
+    `plot_measure_comparison`, `plot_montage`
 Choice of stimuli
     `select_stimuli`, `max_disagreement`, `get_extreme_dissims_total`, `selection_report`,
     `get_dissims_that_match`, `get_most_uniform_dissims`
@@ -28,7 +29,9 @@ How alike two representations are
     `jaccard_knn`, `linear_predictivity`, `conv_samples`; `MEASURES` says what is known of each.
     `extract_features` keeps features of whole datasets, `read_features` opens them;
     `get_activations`, `get_similarity_rdms` and `get_minibatch_cka` make stacks of them,
-    `to_similarity` turns back, `calibrate_similarity` sets them beside chance
+    `to_similarity` turns back, `calibrate_similarity` sets them beside chance.
+    What the choice of one changes: `compare_rdm_metrics`, `compare_measures`,
+    `sample_size_sensitivity`
 What can be told from patterns
     `run_2way_svm_analysis`, `get_decoding_rdms`
 Frames and tables
@@ -82,14 +85,21 @@ from pytorch_feature_analysis.matrices import (
     get_upper_triang,
     stderr,
 )
+from pytorch_feature_analysis.measure_comparison import compare_measures
 from pytorch_feature_analysis.meta_rdms import get_meta_rdms
+from pytorch_feature_analysis.metric_comparison import compare_rdm_metrics
 from pytorch_feature_analysis.minibatch import get_minibatch_cka
 from pytorch_feature_analysis.models import prepare_model, prepare_models
 from pytorch_feature_analysis.plotting.heatmap import plot_heatmap
 from pytorch_feature_analysis.plotting.mds import mds_coordinates, my_mds, rdm_mds
+from pytorch_feature_analysis.plotting.metrics import (
+    plot_measure_comparison,
+    plot_metric_comparison,
+)
 from pytorch_feature_analysis.plotting.montage import plot_montage
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 from pytorch_feature_analysis.rdms import get_rdms, plan_rdms
+from pytorch_feature_analysis.sample_sizes import sample_size_sensitivity
 from pytorch_feature_analysis.similarity import MEASURES
 from pytorch_feature_analysis.similarity.cca import (
     cca,
@@ -139,6 +149,8 @@ __all__ = [
     "cca",
     "check_rdm_stack",
     "combine_csvs",
+    "compare_measures",
+    "compare_rdm_metrics",
     "compare_rdms",
     "compute_etas",
     "compute_etas_for_model_and_imageset_fast",
@@ -193,6 +205,8 @@ __all__ = [
     "pickle_read",
     "plan_rdms",
     "plot_heatmap",
+    "plot_measure_comparison",
+    "plot_metric_comparison",
     "plot_montage",
     "pls",
     "prepare_model",
@@ -207,6 +221,7 @@ __all__ = [
     "read_rdms",
     "rsa",
     "run_2way_svm_analysis",
+    "sample_size_sensitivity",
     "save_mask",
     "select_stimuli",
     "selection_report",

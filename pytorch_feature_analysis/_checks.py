@@ -61,6 +61,17 @@ def check_columns(df: pd.DataFrame, columns: Iterable[Hashable], *, argument: st
         )
 
 
+def check_free(columns: Iterable[Hashable], results: Iterable[str], *, argument: str) -> None:
+    """Raise if a frame's own columns have names that those of the result will have."""
+    columns = list(columns)
+    taken = [name for name in results if name in columns]
+    if taken:
+        raise ValueError(
+            f"`{argument}` has a column {', '.join(map(repr, taken))}, as the result will have;"
+            " rename it."
+        )
+
+
 def check_count(value: Any, *, argument: str, minimum: int = 1, maximum: int | None = None) -> int:
     """Return `value` as an int, or raise unless it is a whole number within the bounds."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):

@@ -127,3 +127,11 @@ def direction_of(dissim_metric: Any, own: Iterable[Measure] = ()) -> str | None:
         return "similarity"
     known = {**MEASURES, **{measure.name: measure for measure in own}}
     return known[name].direction if name in known else None
+
+
+def whole_name(name: str, rdm_metric: Any) -> str:
+    """Name of a measure with the metric of its RDMs, if it has one, as an option among others."""
+    if not isinstance(rdm_metric, str):
+        return name
+    base, _, options = name.partition("(")
+    return f"{base}({f'{options[:-1]}, ' if options else ''}rdm_metric={rdm_metric})"

@@ -4,39 +4,23 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._cells import object_series
-from pytorch_feature_analysis._checks import (
-    RandomState,
-    check_count,
-    check_random_state,
-)
+from pytorch_feature_analysis._checks import RandomState, check_count, check_random_state
 from pytorch_feature_analysis._files import save_or_rescue
 from pytorch_feature_analysis._parallel import NumCores, check_num_cores, parallel_map
-from pytorch_feature_analysis._threads import blas_threads, in_threads, n_blas_threads
-from pytorch_feature_analysis.activation_schema import check_activations
+from pytorch_feature_analysis.activation_groups import ActivationGroups, group_activations
 from pytorch_feature_analysis.chosen_measures import ChosenMeasure, check_measures
+from pytorch_feature_analysis.group_comparison import GroupComparison, compare_group
 from pytorch_feature_analysis.meta_frame import GroupPlan, assemble
-from pytorch_feature_analysis.rdm_comparison import Scramble, Scrambles
-from pytorch_feature_analysis.regroup import (
-    align,
-    check_grouping,
-    check_groups,
-    check_variables,
-    make_groups,
-    row_keys,
-)
+from pytorch_feature_analysis.rdm_comparison import Scrambles
 from pytorch_feature_analysis.selection import greedy_order
-from pytorch_feature_analysis.similarity import Measure
 from pytorch_feature_analysis.stack_files import check_stack_path, write_rdms
-from pytorch_feature_analysis.stack_schema import is_lineage
 
 
 def get_similarity_rdms(
@@ -153,39 +137,21 @@ def get_similarity_rdms(
         raise TypeError(f"`df_name` must be a string, not {df_name!r}.")
     if out_fname is not None:
         check_stack_path(out_fname, argument="out_fname")
-    frame = check_activations(activations_df)
-    if frame.empty:
-        raise ValueError("`activations_df` has no rows, so there is nothing to compare.")
-    arrays = frame.pop("activations").tolist()
-    entries = check_variables(
-        frame, entry_variables, argument="entry_variables", empty=False, frame="activations_df"
+    grouped = group_activations(
+        activations_df, chosen, entry_variables, grouping_variables, keep_variables
     )
-    grouping = check_grouping(
-        frame, list(frame.columns), entries, grouping_variables, frame="activations_df"
-    )
-    kept = check_variables(
-        frame, keep_variables, argument="keep_variables", frame="activations_df"
-    )
-    kept = [name for name in kept if name not in grouping and not is_lineage(name)]
-    keys = row_keys(frame, entries, frame="activations_df")
-    groups = make_groups(frame, keys, grouping, set(keys))
-    check_groups(frame, groups, {*entries, *grouping}, kept)
-    cells = {name: frame[name].tolist() for name in frame.columns if is_lineage(name)}
     scrambles = Scrambles(root, num_perms)
     items = []
     plans = []
-    for group in groups:
-        orders = align(group, cells["entry_keys"], cells["entry_labels"], what="activations")
-        tables = [arrays[k] for k in group.positions]
-        _check_tables(tables, group.name, group.entry_keys, chosen)
+    for group, tables, orders in zip(grouped.groups, grouped.tables, grouped.orders, strict=True):
         everything = [("all", list(range(len(tables))))]
-        stimuli = cells["entry_keys"][group.positions[0]]
+        stimuli = grouped.cells["entry_keys"][group.positions[0]]
         numbered = scrambles.of(stimuli, group.entry_keys)
         plans.append(GroupPlan(group, everything, orders, numbered))
-        items += [_Comparison(tables, orders, numbered[1:], measure) for measure in chosen]
-    _warn_of_width(plans, arrays, chosen)
+        items += [GroupComparison(tables, orders, numbered[1:], measure) for measure in chosen]
+    _warn_of_width(grouped, chosen)
     compared = parallel_map(
-        _compare,
+        compare_group,
         items,
         num_cores=num_cores,
         progress=progress and len(items) > 1,
@@ -195,7 +161,16 @@ def get_similarity_rdms(
         own = compared[number * len(chosen) : (number + 1) * len(chosen)]
         for matrices in zip(*own, strict=True):
             plan.rdms.extend((matrix, greedy_order(matrix)) for matrix in matrices)
-    stack = assemble(frame, cells, plans, chosen, entries, grouping, kept, df_name)
+    stack = assemble(
+        grouped.frame,
+        grouped.cells,
+        plans,
+        chosen,
+        grouped.entries,
+        grouped.grouping,
+        grouped.kept,
+        df_name,
+    )
     if any(measure.rdm_metric is not None for measure in chosen):
         subs = [measure.rdm_metric for plan in plans for measure in chosen for _ in plan.scrambles]
         place = list(stack.columns).index("dissim_metric") + 1
@@ -205,35 +180,15 @@ def get_similarity_rdms(
     return stack
 
 
-def _check_tables(
-    tables: Sequence[np.ndarray], group: str, keys: Sequence[Any], chosen: Sequence[ChosenMeasure]
-) -> None:
-    for key, table in zip(keys, tables, strict=True):
-        n_undefined = int((~np.isfinite(table)).sum())
-        if n_undefined:
-            raise ValueError(
-                f"`activations_df`: the activations of {key!r}{group} hold {n_undefined} values"
-                " that are NaN or infinite; leave out these units or stimuli, or the row."
-            )
-    for measure in chosen:
-        if len(tables[0]) < measure.minimum:
-            raise ValueError(
-                f"`measures`: '{measure.name}' needs at least {measure.minimum} stimuli, and the"
-                f" activations{group} have {len(tables[0])}."
-            )
-
-
-def _warn_of_width(
-    plans: Sequence[GroupPlan], arrays: Sequence[np.ndarray], chosen: Sequence[ChosenMeasure]
-) -> None:
+def _warn_of_width(grouped: ActivationGroups, chosen: Sequence[ChosenMeasure]) -> None:
     saturating = [measure.name for measure in chosen if measure.saturates]
     if not saturating:
         return
     wide = {
-        f"{key!r}{plan.group.name} ({arrays[k].shape[1]} units, {len(arrays[k])} stimuli)": None
-        for plan in plans
-        for key, k in zip(plan.group.entry_keys, plan.group.positions, strict=True)
-        if arrays[k].shape[1] >= len(arrays[k])
+        f"{key!r}{group.name} ({table.shape[1]} units, {len(table)} stimuli)": None
+        for group, tables in zip(grouped.groups, grouped.tables, strict=True)
+        for key, table in zip(group.entry_keys, tables, strict=True)
+        if table.shape[1] >= len(table)
     }
     if wide:
         shown = list(wide)[:3]
@@ -244,52 +199,3 @@ def _warn_of_width(
             " stimuli, or ('linear_cka', {'debiased': True}) or 'svcca' with few dimensions.",
             stacklevel=3,
         )
-
-
-@dataclass(frozen=True)
-class _Comparison:
-    """A group's representations, and the measure that compares them."""
-
-    tables: Sequence[np.ndarray]
-    orders: Sequence[np.ndarray | None]
-    """Where the stimuli of the first are in each; None where they are in the same places."""
-    scrambles: Sequence[tuple[Scramble, ...]]
-    """For each shuffle the order of each one's stimuli."""
-    chosen: ChosenMeasure
-
-
-def _compare(comparison: _Comparison) -> list[np.ndarray]:
-    """RDMs of a group by one measure, as it is and shuffled."""
-    measure, options = comparison.chosen.measure, comparison.chosen.options
-
-    def prepare(place: int, scramble: Scramble | None = None) -> Any:
-        table, order = comparison.tables[place], comparison.orders[place]
-        x = table if order is None else table[order]
-        if scramble is not None:
-            x = x[list(scramble)]
-        return measure.prepare(x if measure.copies else np.array(x, dtype=np.float64), **options)
-
-    def shuffle(place: int, scramble: Scramble) -> Any:
-        if measure.permute is None:
-            return prepare(place, scramble)
-        return measure.permute(prepared[place], np.array(scramble))
-
-    n_threads = n_blas_threads()
-    # Decompositions are faster side by side than each in several threads.
-    with blas_threads(1):
-        prepared = in_threads(prepare, range(len(comparison.tables)), n_threads)
-    rdms = [_rdm(measure, prepared, options)]
-    for scrambles in comparison.scrambles:
-        shuffled = [shuffle(place, scramble) for place, scramble in enumerate(scrambles)]
-        rdms.append(_rdm(measure, shuffled, options))
-    return rdms
-
-
-def _rdm(measure: Measure, prepared: Sequence[Any], options: Mapping[str, Any]) -> np.ndarray:
-    values = measure.all_pairs(prepared, **options)
-    rdm: np.ndarray = 1 - values if measure.direction == "similarity" else values
-    if measure.is_symmetric:
-        # What is left of it is rounding.
-        rdm = (rdm + rdm.T) / 2
-        np.fill_diagonal(rdm, 0)
-    return rdm

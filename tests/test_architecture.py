@@ -50,8 +50,8 @@ LEVELS = {
         *["activation_schema", "chosen_measures", "stack_parquet", "stack_subset"],
     ],
     "2c": [
-        *["anova_sums", "anova_tables", "decoding_table", "meta_frame", "rdm_jobs"],
-        "stack_pickle",
+        *["activation_groups", "anova_sums", "anova_tables", "decoding_table", "group_comparison"],
+        *["meta_frame", "rdm_jobs", "stack_pickle"],
     ],
     "2d": ["rdm_plan", "stack_parts"],
     "2e": ["rdm_units", "stack_files"],
@@ -59,7 +59,8 @@ LEVELS = {
     "2g": ["decoding_run", "rdm_rows"],
     "3": [
         *["activation_frames", "anova", "comparisons", "decoding", "decoding_rdms", "meta_rdms"],
-        *["feature_store", "features", "minibatch", "rdms", "similarity_scores", "tolerance"],
+        *["feature_store", "features", "measure_comparison", "metric_comparison", "minibatch"],
+        *["rdms", "sample_sizes", "similarity_scores", "tolerance"],
     ],
     "4": ["stimuli"],
     "5a": [
@@ -68,7 +69,7 @@ LEVELS = {
     ],
     "5b": ["plotting._point_map", "plotting._projected"],
     "5c": ["plotting._deep_map", "plotting._flat_map"],
-    "5d": ["plotting.heatmap", "plotting.mds", "plotting.montage"],
+    "5d": ["plotting.heatmap", "plotting.mds", "plotting.metrics", "plotting.montage"],
     "5e": ["__init__"],
     "6a": ["demo_digits", "demo_figures"],
     "6b": ["demo"],
@@ -95,7 +96,15 @@ LAZY = {
 # Levels 0 and 1 are about arrays, but for these, which are about networks.
 KNOWS_NETWORKS = [
     *["activation_types", "architectures", "batches", "checkpoints", "cornet_s"],
-    *["device_patterns", "fingerprints", "images", "layers", "layouts", "preprocessing"],
+    *[
+        "device_patterns",
+        "feature_sources",
+        "fingerprints",
+        "images",
+        "layers",
+        "layouts",
+        "preprocessing",
+    ],
 ]
 
 

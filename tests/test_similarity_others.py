@@ -160,6 +160,26 @@ def test_rsa_is_the_agreement_of_rdms(metric, compare):
     assert pfa.rsa(x, y, metric, compare) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("centering", ["double", "u", "double_upper"])
+def test_rsa_centres_rdms_as_their_comparison_does(centering):
+    x, y = related(15, 6, 7)
+    # From the same digits: over all entries ranks see which way two halves were rounded.
+    rdms = [pfa.compute_rdm(side, "squared_euclidean") for side in (x, y)]
+    for how in ("pearson", "cosine", "spearman"):
+        found = pfa.rsa(x, y, "squared_euclidean", how, centering)
+        expected = pfa.compare_rdms(*rdms, method=how, centering=centering)
+        assert found == pytest.approx(expected, abs=1e-12)
+    assert found != pytest.approx(pfa.rsa(x, y, "squared_euclidean", how), abs=1e-3)
+    with pytest.raises(ValueError, match="`centering` names 'rows'"):
+        pfa.rsa(x, y, centering="rows")
+    x[3] = 1
+    with (
+        pytest.warns(UserWarning, match="no dissimilarity is defined"),
+        pytest.raises(ValueError, match="`centering`: an RDM by 'corr' has missing cells"),
+    ):
+        pfa.rsa(x, y, centering=centering)
+
+
 def test_the_squared_distance_correlation_is_a_cosine_of_centred_distances():
     x, y = related()
     rdms = [squareform(pdist(side)) for side in (x, y)]

@@ -52,7 +52,8 @@ def second(run):
 def test_there_are_tutorials():
     names = [path.stem for path in TUTORIALS]
     assert names[:2] == ["01_from_images_to_meta_rdms", "02_large_runs"]
-    assert names[2:] == ["05_minibatch_cka", "07_choosing_stimuli", "08_units_svm_anova"]
+    assert names[2:4] == ["03_rdm_metrics_and_cka", "05_minibatch_cka"]
+    assert names[4:] == ["07_choosing_stimuli", "08_units_svm_anova"]
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
@@ -245,3 +246,48 @@ def test_the_layers_of_the_fifth_are_alike_as_its_text_says(run):
     assert names["pooled"][-1] == pytest.approx(names["whole"], abs=1e-6)
     assert names["means"] == sorted(names["means"], reverse=True)
     assert names["means"][0] > names["whole"] + 0.1
+
+
+def test_the_metrics_of_the_third_are_to_cka_what_its_text_says(run):
+    _, names = run(_called("03"))
+    assert len(names["table"]) == 10
+    assert names["table"]["r"].min() > 0.9 > 0.85 > names["lowest"]["r"]
+    assert set(names["lowest"][["metric_1", "metric_2"]]) == {"L2squared", "L2_normalize"}
+    assert names["by_rank"]["r"].item() == pytest.approx(1, abs=1e-12)
+    assert max(names["largest"].values()) < 1e-12
+    assert names["by_rdms"]["double"] == pytest.approx(names["biased"], abs=1e-12)
+    assert names["by_rdms"]["u"] == pytest.approx(names["debiased"], abs=1e-12)
+    for n_samples, habit in ((1, (0.95, 0.99)), (40, (0.9995, 1))):
+        of = names["agreement"][n_samples]
+        double, u, double_upper = (
+            of.loc[f"rsa(centering={how}, compare=cosine, rdm_metric=L2squared)"]
+            for how in names["centrings"]
+        )
+        assert double["mean_abs_diff"] < 1e-12
+        assert u["r"] == pytest.approx(of.loc["linear_cka(debiased=True)", "r"], abs=1e-9)
+        assert 0 < double_upper["mean_abs_diff"] < u["mean_abs_diff"]
+        assert habit[0] < double_upper["r"] < habit[1]
+
+
+def test_the_measures_of_the_third_are_to_cka_what_its_text_says(run):
+    _, names = run(_called("03"))
+    assert names["by_metric"]["rho"].min() > 0.98
+    similar = pfa.to_similarity(names["rsa_df"])["matrix"]
+    upper = np.triu_indices(18, k=1)
+    cka, *others = (matrix[upper] for matrix in similar)
+    unlike = cka < 0.75
+    below = [(cka - other)[unlike] for other in others]
+    assert min(map(min, below)) > 0
+    assert max(map(max, below)) == max(below[0]) == pytest.approx(0.23, abs=0.03)
+    of = names["by_measure"]["r"]
+    assert of[["procrustes_distance", "distance_correlation", "svcca(n_dims=10)"]].min() > 0.95
+    assert of[["svcca", "cca"]].max() < 0.6
+    by_cca = 1 - names["others_df"].set_index("dissim_metric")["matrix"]["cca"]
+    wide = [k for k, x in enumerate(names["activations_df"]["activations"]) if x.shape[1] >= 400]
+    np.testing.assert_allclose(by_cca[wide], 1, atol=1e-6)
+    rows = names["sensitivity"].set_index(["measure", "n_stimuli"])
+    biased, debiased = rows.loc["linear_cka"], rows.loc["linear_cka(debiased=True)"]
+    assert biased.loc[10, "bias"] > 2 * biased.loc[10, "sd"]
+    assert biased.loc[80, "bias"] > 0.008
+    assert debiased["bias"].abs().max() < 0.01
+    assert debiased.loc[10, "sd"] > 1.5 * biased.loc[10, "sd"]

@@ -147,22 +147,31 @@ def drawing_axes(
     closed when the drawing fails, and when it was saved and no screen shows it; else it stays
     open as the current figure of pyplot.
     """
-    import matplotlib.pyplot as plt
-
     with local_style(plot_style):
         if ax is not None:
             yield ax
             if save_to is not None:
                 save_to.save(root_figure(ax))
-            return
-        figure = plt.figure(figsize=fig_size, layout="constrained")
-        try:
-            yield figure.add_subplot(projection=projection)
-            if save_to is not None:
-                save_to.save(figure)
-        except BaseException:
-            plt.close(figure)
-            raise
+        else:
+            with drawing_figure(fig_size=fig_size, show=show, save_to=save_to) as figure:
+                yield figure.add_subplot(projection=projection)
+
+
+@contextlib.contextmanager
+def drawing_figure(
+    *, fig_size: tuple[float, float], show: bool, save_to: SaveTarget | None
+) -> Iterator[Figure]:
+    """Yield a new figure to draw on; afterwards save, show and close it, as `drawing_axes`."""
+    import matplotlib.pyplot as plt
+
+    figure = plt.figure(figsize=fig_size, layout="constrained")
+    try:
+        yield figure
+        if save_to is not None:
+            save_to.save(figure)
+    except BaseException:
+        plt.close(figure)
+        raise
     if show and _has_screen():
         plt.show()
     elif save_to is not None:

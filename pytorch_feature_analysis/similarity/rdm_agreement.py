@@ -111,7 +111,11 @@ def compare_rdms(
 
 
 def rsa(
-    x: npt.ArrayLike, y: npt.ArrayLike, rdm_metric: Any = "corr", compare: str = "pearson"
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    rdm_metric: Any = "corr",
+    compare: str = "pearson",
+    centering: str | None = None,
 ) -> float:
     """Representational similarity analysis: agreement of the RDMs of two representations.
 
@@ -124,11 +128,18 @@ def rsa(
         How two patterns are compared, as in `compute_rdm`.
     compare : str, default 'pearson'
         How the upper triangles of the RDMs are compared, as `method` in `compare_rdms`.
+    centering : {None, 'double', 'u', 'double_upper'}, default None
+        How the RDMs are centred before, and which entries are compared, as in `compare_rdms`.
 
     Returns
     -------
     float
         From -1 over 0 (unrelated) to 1 (the same). NaN where an RDM does not vary.
+
+    Raises
+    ------
+    ValueError
+        RDMs with missing cells beside `centering`.
 
     References
     ----------
@@ -145,7 +156,7 @@ def rsa(
     (1.0, 0.897)
     """
     first, second = check_pair(x, y, minimum=3)
-    options = {"rdm_metric": rdm_metric, "compare": compare}
+    options = {"rdm_metric": rdm_metric, "compare": compare, "centering": centering}
     return _compare_triangles(
         _prepare_rsa(first, **options), _prepare_rsa(second, **options), **options
     )
@@ -236,7 +247,7 @@ def _unit(values: np.ndarray, method: str) -> np.ndarray:
 
 
 class _Triangle(NamedTuple):
-    """The upper triangle of an RDM."""
+    """The entries of an RDM that are compared: as a rule its upper triangle."""
 
     entries: np.ndarray
     unit: np.ndarray | None
@@ -245,13 +256,24 @@ class _Triangle(NamedTuple):
 
 
 def _prepare_rsa(
-    x: np.ndarray, *, rdm_metric: Any = "corr", compare: str = "pearson"
+    x: np.ndarray,
+    *,
+    rdm_metric: Any = "corr",
+    compare: str = "pearson",
+    centering: str | None = None,
 ) -> _Triangle:
     check_name(compare, METHODS, argument="compare", what="way to compare RDMs")
     rdm = compute_rdm(x, rdm_metric)
-    upper = rdm[np.triu_indices(len(rdm), k=1)]
-    is_plain = np.isfinite(upper).all() and not compare.startswith("kendall")
-    return _Triangle(upper, _unit(upper, compare) if is_plain else None)
+    if centering is not None:
+        check_name(centering, CENTRINGS, argument="centering", what="way to centre an RDM")
+        if not np.isfinite(rdm).all():
+            raise ValueError(
+                f"`centering`: an RDM by {rdm_metric!r} has missing cells, so that its means are"
+                " unknown. Leave out the stimuli whose patterns are constant or zero."
+            )
+    compared = _entries_of(rdm, centering, "upper")
+    is_plain = np.isfinite(compared).all() and not compare.startswith("kendall")
+    return _Triangle(compared, _unit(compared, compare) if is_plain else None)
 
 
 def _permuted(triangle: _Triangle, order: np.ndarray) -> _Triangle:

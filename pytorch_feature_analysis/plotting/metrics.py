@@ -1,0 +1,389 @@
+"""RDM metrics side by side, and measures of similarity against one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from pytorch_feature_analysis._checks import check_name, check_sequence
+from pytorch_feature_analysis.activation_schema import check_activations
+from pytorch_feature_analysis.chosen_measures import direction_of
+from pytorch_feature_analysis.dissimilarity import check_metrics, compute_rdms
+from pytorch_feature_analysis.matrices import pearson
+from pytorch_feature_analysis.measure_comparison import pairs_with_reference
+from pytorch_feature_analysis.metric_comparison import RDM_METRICS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Inches of an RDM with its bar, of the panel of points, and of a line of the legend.
+_RDM_INCHES = (1.5, 2.05)
+_POINTS_INCHES = (3.0, 3.2)
+_LINE_INCHES = 0.135
+# Below the axes, so that the names of its ticks and its label have room.
+_LEGEND_INCHES = 0.45
+_MOST_ABREAST = 5
+_POINTS = 7
+# Okabe and Ito's colours, which all can tell apart; each has a form of its own beside.
+_COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
+    *("#E69F00", "#56B4E9", "#000000", "#8C6D31"),
+)
+_MARKERS = "osD^vP<X>"
+
+
+def plot_metric_comparison(
+    activations_df: pd.DataFrame,
+    similarity_df: pd.DataFrame | None = None,
+    metrics: Sequence[Any] = RDM_METRICS,
+    *,
+    reference: str = "linear_cka",
+    names: Mapping[str, str] | None = None,
+    cmap: Any = "magma",
+    fig_title: str | None = None,
+    axes: Sequence[Axes] | None = None,
+    show: bool = True,
+    save_opts: Any = "na",
+) -> list[Axes]:
+    """Draw the RDMs that different metrics make of one representation, side by side.
+
+    Parameters
+    ----------
+    activations_df : DataFrame
+        A frame of activations of one row, as in `compare_rdm_metrics`.
+    similarity_df : DataFrame, optional
+        A stack of `get_similarity_rdms` by several measures, for a further panel: that of
+        `plot_measure_comparison`.
+    metrics : list, default as in `compare_rdm_metrics`
+        Metrics of `compute_rdm`.
+    reference : str, default 'linear_cka'
+        The measure on the abscissa of the further panel, as in `compare_measures`.
+    names : dict, optional
+        What metrics and measures are called in the figure, where not by their names.
+    cmap : str or matplotlib colormap, default 'magma'
+        Colours of the RDMs, each from its least to its largest cell off the diagonal, as its bar
+        says. Missing cells are grey.
+    fig_title : str, optional
+        A title above all; not on axes of yours.
+    axes : list of matplotlib Axes, optional
+        Where to draw, one for each metric, and one more for `similarity_df`; default a figure of
+        its own.
+    show : bool, default True
+        Show the figure on the screen, where there is one.
+    save_opts : path, dict or 'na', default 'na'
+        Where to save it, and keywords of ``Figure.savefig``, as in `rdm_mds`.
+
+    Returns
+    -------
+    list of matplotlib.axes.Axes
+        What was drawn on.
+
+    Raises
+    ------
+    ValueError
+        Several rows of activations; another number of axes; names of what is not drawn.
+
+    See Also
+    --------
+    compare_rdm_metrics : The differences as numbers.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> matplotlib.use('agg')
+    >>> import matplotlib.pyplot as plt
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> import pytorch_feature_analysis as pfa
+    >>> x = np.random.default_rng(0).normal(size=(20, 8))
+    >>> df = pd.DataFrame({"activations": [x], "entry_keys": [list(range(20))]})
+    >>> axes = pfa.plot_metric_comparison(df, show=False)
+    >>> [ax.get_title() for ax in axes]
+    ['pearson', 'L2', 'L2squared', 'L2_normalize', 'L2squared_normalize']
+    >>> plt.close(axes[0].figure)
+    """
+    from pytorch_feature_analysis.plotting import _figure
+
+    chosen = check_metrics(metrics, argument="metrics")
+    checked = check_activations(activations_df)
+    if len(checked) != 1:
+        raise ValueError(
+            f"`activations_df` must have one row, and has {len(checked)}: the RDMs of one"
+            " representation are drawn. Take one with df_filter."
+        )
+    clouds = None if similarity_df is None else _clouds_of(similarity_df, reference)
+    measures = [] if clouds is None else [reference, *clouds]
+    called = _check_names(names, [*(metric.name for metric in chosen), *measures])
+    save_to = _figure.check_save_opts(save_opts)
+    n_panels = len(chosen) + (clouds is not None)
+    own = _check_axes(axes, n_panels)
+    palette = _palette(cmap)
+    rdms = compute_rdms(checked["activations"].iloc[0], chosen)
+
+    def draw(panels: list[Axes]) -> list[Axes]:
+        for target, metric, rdm in zip(panels, chosen, rdms, strict=False):
+            _draw_rdm(target, rdm, called.get(metric.name, metric.name), palette)
+        if clouds is not None:
+            _draw_clouds(panels[-1], clouds, reference, called, legend=True)
+        return panels
+
+    if own is not None:
+        drawn = draw(own)
+        if save_to is not None:
+            save_to.save(_figure.root_figure(own[0]))
+        return drawn
+    n_lines = 0 if clouds is None else len(clouds) + 1
+    with _figure.drawing_figure(
+        fig_size=_size(len(chosen), n_lines), show=show, save_to=save_to
+    ) as figure:
+        drawn = draw(_panels(figure, len(chosen), with_points=clouds is not None))
+        if fig_title:
+            figure.suptitle(fig_title, fontsize=10)
+    return drawn
+
+
+def plot_measure_comparison(
+    similarity_df: pd.DataFrame,
+    reference: str = "linear_cka",
+    *,
+    names: Mapping[str, str] | None = None,
+    legend: bool = True,
+    fig_title: str | None = None,
+    ax: Axes | None = None,
+    show: bool = True,
+    save_opts: Any = "na",
+) -> Axes:
+    """Draw the similarity of each pair of representations by several measures against one.
+
+    Parameters
+    ----------
+    similarity_df : DataFrame
+        A stack of `get_similarity_rdms` by two or more measures. A point is a pair of
+        representations by a measure; those of all groups are drawn. Distances d are drawn as
+        1 - d, so that all that lies higher is more alike.
+    reference : str, default 'linear_cka'
+        The measure on the abscissa, as in `compare_measures`.
+    names : dict, optional
+        What measures are called in the figure, where not by their names.
+    legend : bool, default True
+        Say below which points are which measure, and their correlation with the reference.
+    fig_title : str, optional
+        A title above.
+    ax : matplotlib Axes, optional
+        Where to draw; default a figure of its own, as wide as a column of text.
+    show : bool, default True
+        Show the figure on the screen, where there is one.
+    save_opts : path, dict or 'na', default 'na'
+        Where to save it, and keywords of ``Figure.savefig``, as in `rdm_mds`.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        What was drawn on.
+
+    Raises
+    ------
+    ValueError
+        As in `compare_measures`; names of measures that are not there.
+
+    See Also
+    --------
+    compare_measures : The agreement as numbers.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> matplotlib.use('agg')
+    >>> import matplotlib.pyplot as plt
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> import pytorch_feature_analysis as pfa
+    >>> x = np.random.default_rng(0).normal(size=(30, 8))
+    >>> df = pd.DataFrame({
+    ...     "layer": ["conv1", "conv2", "conv3", "fc1"],
+    ...     "activations": [x[:, :2], x[:, :3], x[:, :5], x[:, 4:]],
+    ...     "entry_keys": [list(range(30))] * 4,
+    ... })
+    >>> stack = pfa.get_similarity_rdms(df, ["linear_cka", "nbs"], progress=False)
+    >>> ax = pfa.plot_measure_comparison(stack, names={"linear_cka": "CKA"}, show=False)
+    >>> ax.get_xlabel(), [text.get_text() for text in ax.get_legend().get_texts()]
+    ('CKA', ['nbs, r = 0.992', 'the same as CKA'])
+    >>> plt.close(ax.figure)
+    """
+    from pytorch_feature_analysis.plotting import _arguments, _figure
+
+    clouds = _clouds_of(similarity_df, reference)
+    called = _check_names(names, [reference, *clouds])
+    save_to = _figure.check_save_opts(save_opts)
+    _arguments.check_axes(ax, 2)
+    width, height = _POINTS_INCHES
+    height += (len(clouds) + 1) * _LINE_INCHES * legend
+    with _figure.drawing_axes(
+        ax, plot_style=None, fig_size=(width + 0.4, height), show=show, save_to=save_to
+    ) as target:
+        _draw_clouds(target, clouds, reference, called, legend=legend)
+        if fig_title:
+            target.set_title(fig_title)
+    return target
+
+
+def _clouds_of(
+    similarity_df: pd.DataFrame, reference: str
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Dissimilarities by the reference and by each other measure, of the pairs of all groups."""
+    found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for pairs in pairs_with_reference(similarity_df, reference):
+        found.setdefault(pairs.measure, []).append((pairs.of_reference, pairs.of_measure))
+    return {
+        name: (np.concatenate([one for one, _ in of]), np.concatenate([other for _, other in of]))
+        for name, of in found.items()
+    }
+
+
+def _check_names(names: Any, drawn: Sequence[str]) -> dict[str, str]:
+    if names is None:
+        return {}
+    if not isinstance(names, Mapping):
+        raise TypeError(f"`names` must be a dict from metrics or measures to text, not {names!r}.")
+    for name in names:
+        check_name(name, dict.fromkeys(drawn), argument="names", what="metric or measure drawn")
+    return {name: str(text) for name, text in names.items()}
+
+
+def _check_axes(axes: Any, n_panels: int) -> list[Axes] | None:
+    if axes is None:
+        return None
+    from pytorch_feature_analysis.plotting import _arguments
+
+    listed = check_sequence(axes, argument="axes", of="matplotlib Axes")
+    if len(listed) != n_panels:
+        raise ValueError(
+            f"`axes` must be {n_panels}, one for each panel, but there are {len(listed)}."
+        )
+    for ax in listed:
+        _arguments.check_axes(ax, 2)
+    return listed
+
+
+def _palette(cmap: Any) -> Any:
+    import matplotlib as mpl
+
+    palette = mpl.colormaps[cmap] if isinstance(cmap, str) else cmap
+    return palette.with_extremes(bad="0.8")
+
+
+def _grid(n_rdms: int, *, with_points: bool) -> tuple[int, int]:
+    """Rows and columns of the RDMs: two rows beside a panel of points, which is that high."""
+    if with_points:
+        return min(n_rdms, 2), ceil(n_rdms / 2)
+    columns = min(n_rdms, _MOST_ABREAST)
+    return ceil(n_rdms / columns), columns
+
+
+def _size(n_rdms: int, n_lines: int) -> tuple[float, float]:
+    rows, columns = _grid(n_rdms, with_points=n_lines > 0)
+    width, height = columns * _RDM_INCHES[0], rows * _RDM_INCHES[1]
+    if n_lines:
+        width += _POINTS_INCHES[0]
+        height = max(height, _POINTS_INCHES[1] + n_lines * _LINE_INCHES)
+    return width, height
+
+
+def _panels(figure: Figure, n_rdms: int, *, with_points: bool) -> list[Axes]:
+    rows, columns = _grid(n_rdms, with_points=with_points)
+    if not with_points:
+        grid = figure.add_gridspec(rows, columns)
+        return [figure.add_subplot(grid[divmod(k, columns)]) for k in range(n_rdms)]
+    shares = [columns * _RDM_INCHES[0], _POINTS_INCHES[0]]
+    halves = figure.add_gridspec(1, 2, width_ratios=shares, wspace=0.08)
+    left = halves[0].subgridspec(rows, columns)
+    panels = [figure.add_subplot(left[divmod(k, columns)]) for k in range(n_rdms)]
+    return [*panels, figure.add_subplot(halves[1])]
+
+
+def _draw_rdm(target: Axes, rdm: np.ndarray, name: str, palette: Any) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    cells = rdm[~np.eye(len(rdm), dtype=bool)]
+    cells = cells[np.isfinite(cells)]
+    low, high = (cells.min(), cells.max()) if cells.size else (0.0, 1.0)
+    image = target.imshow(rdm, cmap=palette, vmin=low, vmax=high, interpolation="nearest")
+    target.set(xticks=[], yticks=[])
+    target.set_title(name, fontsize=_POINTS + 1)
+    bar = target.figure.colorbar(
+        image, ax=target, location="bottom", pad=0.04, shrink=0.9, ticks=MaxNLocator(4)
+    )
+    bar.ax.tick_params(labelsize=_POINTS - 1, length=2)
+    bar.outline.set_visible(False)
+
+
+def _draw_clouds(
+    target: Axes,
+    clouds: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    reference: str,
+    called: Mapping[str, str],
+    *,
+    legend: bool,
+) -> None:
+    from matplotlib.ticker import MaxNLocator
+    from matplotlib.transforms import ScaledTranslation
+
+    from pytorch_feature_analysis.plotting._figure import root_figure
+
+    def shown(name: str) -> str:
+        text = called.get(name, name)
+        return text if direction_of(name) == "similarity" or name in called else f"1 - {text}"
+
+    ends = []
+    for k, (name, (one, other)) in enumerate(clouds.items()):
+        colour = _COLOURS[k % len(_COLOURS)]
+        marker = _MARKERS[k % len(_MARKERS)]
+        target.scatter(
+            1 - one,
+            1 - other,
+            s=14,
+            color=colour,
+            marker=marker,
+            alpha=0.8,
+            linewidths=0,
+            label=f"{shown(name)}, r = {pearson(one, other):.3f}",
+        )
+        ends += [1 - one, 1 - other]
+    values = np.concatenate(ends)
+    low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
+    room = 0.04 * (high - low or 1.0)
+    limits = low - room, high + room
+    target.plot(
+        limits,
+        limits,
+        linestyle=":",
+        color="0.4",
+        linewidth=1,
+        zorder=0,
+        label=f"the same as {shown(reference)}",
+    )
+    # A fixed aspect would leave the layout no way to make room for the legend.
+    target.set(xlim=limits, ylim=limits)
+    target.set_xlabel(shown(reference), fontsize=_POINTS + 1)
+    target.set_ylabel("similarity", fontsize=_POINTS + 1)
+    for axis in (target.xaxis, target.yaxis):
+        axis.set_major_locator(MaxNLocator(5))
+    target.tick_params(labelsize=_POINTS)
+    target.spines[["top", "right"]].set_visible(False)
+    if legend:
+        below = ScaledTranslation(0, -_LEGEND_INCHES, root_figure(target).dpi_scale_trans)
+        target.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, 0),
+            bbox_transform=target.transAxes + below,
+            frameon=False,
+            fontsize=_POINTS,
+            borderaxespad=0,
+            handletextpad=0.4,
+            labelspacing=0.3,
+        )
