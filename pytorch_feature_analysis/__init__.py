@@ -27,8 +27,8 @@ How alike two representations are
     `pwcca`, `dft_cca`, `pls`, `pca`, `procrustes_distance`, `angular_procrustes`,
     `shape_distance`, `nbs`, `distance_correlation`, `rsa`, `compare_rdms`, `mutual_knn`,
     `jaccard_knn`, `linear_predictivity`, `conv_samples`; `MEASURES` says what is known of each.
-    `extract_features` keeps features of whole datasets, `read_features` opens them;
-    `get_activations`, `get_similarity_rdms` and `get_minibatch_cka` make stacks of them,
+    `get_activations`, `read_activations` and `read_features` (of what `extract_features` keeps)
+    give what is compared, `get_similarity_rdms` and `get_minibatch_cka` make stacks,
     `to_similarity` turns back, `calibrate_similarity` sets them beside chance.
     What the choice of one changes: `compare_rdm_metrics`, `compare_measures`,
     `sample_size_sensitivity`
@@ -47,6 +47,7 @@ Where to begin: `get_rdms`. On the command line: ``pfa --help``.
 from pytorch_feature_analysis._files import filedelete, pickle_dump, pickle_read
 from pytorch_feature_analysis._parallel import parallel_process
 from pytorch_feature_analysis._version import __version__ as __version__
+from pytorch_feature_analysis.activation_files import read_activations
 from pytorch_feature_analysis.activation_frames import get_activations
 from pytorch_feature_analysis.activations import (
     capture,
@@ -216,6 +217,7 @@ __all__ = [
     "pwcca",
     "rbf_cka",
     "rdm_mds",
+    "read_activations",
     "read_features",
     "read_image_folder",
     "read_rdms",

@@ -288,13 +288,13 @@ def restricted_load(
         return RestrictedUnpickler(file, extra).load()
     except ForgedError as refusal:
         raise ValueError(
-            f"'{path}' is a pickle that asks for {refusal}, which no stack of RDMs needs. It is"
-            " damaged, or made to do harm: get the stack anew from where it came from."
+            f"'{path}' is a pickle that asks for {refusal}, which no stack of RDMs and no array"
+            " needs. It is damaged, or made to do harm: get it anew from where it came from."
         ) from None
     except RefusedError as refusal:
         raise ValueError(
-            f"'{path}' is a pickle that asks for {refusal}, which no stack of RDMs needs."
-            " It was not run. If you made the file and know that this does no harm,"
+            f"'{path}' is a pickle that asks for {refusal}, which no stack of RDMs and no array"
+            " needs. It was not run. If you made the file and know that this does no harm,"
             " `pickle_read(path, allow=[(module, name)])` lets it through by its exact name."
         ) from None
     # A damaged pickle can fail in any of the steps it is made of, with any exception.

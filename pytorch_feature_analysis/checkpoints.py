@@ -22,7 +22,9 @@ logger = logging.getLogger(__name__)
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "teacher")
 _PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")  # torch.hub's convention
-_UNSAFE_GLOBAL = re.compile(r"GLOBAL (\S+) was not an allowed global")
+_UNSAFE_GLOBAL = re.compile(
+    r"GLOBAL (\S+) (?:was not an allowed global|whose module \S+ is blocked)"
+)
 _SHOWN = 4
 
 
@@ -105,23 +107,38 @@ def read_state_dict(path: Path, *, owner: str) -> OrderedDict[str, Any]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"the {owner} are to come from {path}, where there is no file.")
+    checkpoint = load_without_code(
+        path,
+        name=f"{path}, the {owner},",
+        content="weights",
+        remedy="save its weights alone:"
+        " torch.save(torch.load(path, weights_only=False)['state_dict'], new_path)",
+    )
+    return unwrap(checkpoint, owner=f"{owner} from {path}")
+
+
+def load_without_code(
+    path: Path, *, name: str, content: str, remedy: str, mmap: bool = False
+) -> Any:
+    """Load what torch.save wrote, or raise a ValueError; nothing in the file is run.
+
+    `name` is what messages call the file, `content` what it may hold, and `remedy` what to do
+    with a file that is refused.
+    """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         unsafe = _UNSAFE_GLOBAL.search(str(error))
         if unsafe:
             raise ValueError(
-                f"{path}, the {owner}, holds more than weights ({unsafe.group(1)}), so that"
-                " loading it could run code; it is refused. Where you trust the file, save its"
-                " weights alone: torch.save(torch.load(path, weights_only=False)['state_dict'],"
-                " new_path)."
+                f"{name} holds more than {content} ({unsafe.group(1)}), so that loading it could"
+                f" run code; it is refused. Where you trust the file, {remedy}."
             ) from error
         reason = str(error).split("\n")[0] or type(error).__name__
         raise ValueError(
-            f"{path}, the {owner}, cannot be read as a checkpoint of torch.save ({reason})."
+            f"{name} cannot be read as a checkpoint of torch.save ({reason})."
             " It may be truncated or of another format; get it anew."
         ) from error
-    return unwrap(checkpoint, owner=f"{owner} from {path}")
 
 
 def unwrap(checkpoint: Any, *, owner: str) -> OrderedDict[str, Any]:

@@ -45,7 +45,8 @@ def get_similarity_rdms(
     Parameters
     ----------
     activations_df : DataFrame
-        A frame of `get_activations`, or of one's own: ``activations`` (n_stimuli, n_units),
+        A frame of `get_activations` or `read_activations`, or of one's own: ``activations``
+        (n_stimuli, n_units),
         ``entry_keys`` (the stimuli), and the columns named below. It is not changed.
     measures : list, default ``['linear_cka']``
         Names of `MEASURES`; names with options, as ``('linear_cka', {'debiased': True})``; or

@@ -91,7 +91,8 @@ def read_feature_file(path: Path) -> StoredFeatures:
         It is not a whole file of features.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, since numpy leaves what is no archive open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             keys = [as_key(json.loads(text)) for text in archive["keys"].tolist()]
             settings = json.loads(str(archive["settings"]))
             targets = None

@@ -15,6 +15,7 @@ import torch
 from pytorch_feature_analysis._cells import object_series
 from pytorch_feature_analysis._checks import check_name
 from pytorch_feature_analysis._files import check_path
+from pytorch_feature_analysis.checkpoints import load_without_code
 from pytorch_feature_analysis.feature_files import StoredFeatures, read_feature_file
 
 
@@ -51,6 +52,28 @@ def read_features(
     ValueError
         There is no such dataset, model or split; a file that is not whole; places outside of a
         dataset.
+
+    Examples
+    --------
+    A folder with tensors that torch saved:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import torch
+    >>> import pytorch_feature_analysis as pfa
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for model in ("resnet18", "vgg19"):
+    ...         place = Path(folder, "flowers", model)
+    ...         place.mkdir(parents=True)
+    ...         torch.save(torch.eye(4, 3), place / "features_test.pt")
+    ...         torch.save(torch.tensor([0, 0, 1, 1]), place / "targets_test.pt")
+    ...     df = pfa.read_features(folder, subsets={"flowers": [1, 2]})
+    >>> df[["dataset", "model", "split", "targets"]]
+       dataset     model split targets
+    0  flowers  resnet18  test  (0, 1)
+    1  flowers     vgg19  test  (0, 1)
+    >>> df["activations"][0].tolist()
+    [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
     root = check_path(folder, argument="folder")
     if not root.is_dir():
@@ -113,13 +136,13 @@ class _StoreFile:
 
 
 def _read_tensor(path: Path) -> torch.Tensor:
-    try:
-        found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except Exception as error:
-        raise ValueError(
-            f"'{path}' is not a tensor that torch saved ({type(error).__name__}:"
-            f" {str(error).splitlines()[0]})."
-        ) from error
+    found = load_without_code(
+        path,
+        name=f"'{path}'",
+        content="a tensor",
+        remedy="load it yourself and save the tensor alone",
+        mmap=True,
+    )
     if isinstance(found, (list, tuple)) and all(isinstance(one, (int, float)) for one in found):
         return torch.tensor(found)
     if not isinstance(found, torch.Tensor):
