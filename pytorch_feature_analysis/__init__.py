@@ -27,9 +27,9 @@ How alike two representations are
     `pwcca`, `dft_cca`, `pls`, `pca`, `procrustes_distance`, `angular_procrustes`,
     `shape_distance`, `nbs`, `distance_correlation`, `rsa`, `compare_rdms`, `mutual_knn`,
     `jaccard_knn`, `linear_predictivity`, `conv_samples`; `MEASURES` says what is known of each.
-    `get_activations` and `read_activations` give what is compared, `get_similarity_rdms` and
-    `get_minibatch_cka` make stacks, `to_similarity` turns back, `calibrate_similarity` sets them
-    beside chance.
+    `get_activations`, `read_activations` and `read_features` (of what `extract_features` keeps)
+    give what is compared, `get_similarity_rdms` and `get_minibatch_cka` make stacks,
+    `to_similarity` turns back, `calibrate_similarity` sets them beside chance.
     What the choice of one changes: `compare_rdm_metrics`, `compare_measures`,
     `sample_size_sensitivity`
 Networks layer by layer
@@ -67,6 +67,8 @@ from pytorch_feature_analysis.dataframes import df_filter, df_filtsort, df_inds2
 from pytorch_feature_analysis.decoding import run_2way_svm_analysis
 from pytorch_feature_analysis.decoding_rdms import get_decoding_rdms
 from pytorch_feature_analysis.dissimilarity import compute_rdm, corr_dissim, dissim_defs
+from pytorch_feature_analysis.feature_store import read_features
+from pytorch_feature_analysis.features import extract_features
 from pytorch_feature_analysis.image_folder import read_image_folder
 from pytorch_feature_analysis.image_sets import package_image_sets
 from pytorch_feature_analysis.images import (
@@ -175,6 +177,7 @@ __all__ = [
     "dft_cca",
     "dissim_defs",
     "distance_correlation",
+    "extract_features",
     "fetch_layers",
     "filedelete",
     "get_activations",
@@ -225,6 +228,7 @@ __all__ = [
     "rbf_cka",
     "rdm_mds",
     "read_activations",
+    "read_features",
     "read_image_folder",
     "read_rdms",
     "rsa",

@@ -26,7 +26,7 @@ LEVELS = {
         *["cell_values", "name_patterns"],
     ],
     "0b": ["_files", "_parallel", "dataframes", "gram", "matrices"],
-    "0c": ["aggregation", "csv_files", "pattern_rows"],
+    "0c": ["aggregation", "csv_files", "feature_files", "pattern_rows"],
     "1a": [
         *["checkpoints", "cornet_s", "decoding_folds", "dissimilarity", "entry_subsets"],
         *["fingerprints", "image_folder", "images", "layers", "layouts", "number_tables"],
@@ -35,8 +35,8 @@ LEVELS = {
     ],
     "1b": [
         *["activation_types", "architectures", "batches", "bounded_rdms", "device_patterns"],
-        *["mds", "pairwise_complete", "preprocessing", "projection", "similarity.cca"],
-        *["similarity.cka", "similarity.conv_samples", "similarity.neighbors"],
+        *["feature_sources", "mds", "pairwise_complete", "preprocessing", "projection"],
+        *["similarity.cca", "similarity.cka", "similarity.conv_samples", "similarity.neighbors"],
         *["similarity.predictivity", "similarity.rdm_agreement", "similarity.shape", "subsets"],
     ],
     "1c": ["similarity", "target_subsets"],
@@ -59,8 +59,9 @@ LEVELS = {
     "2g": ["decoding_run", "rdm_rows"],
     "3": [
         *["activation_files", "activation_frames", "anova", "comparisons", "decoding"],
-        *["decoding_rdms", "measure_comparison", "meta_rdms", "metric_comparison", "minibatch"],
-        *["rdms", "sample_sizes", "similarity_scores", "tolerance"],
+        *["decoding_rdms", "feature_store", "features", "measure_comparison", "meta_rdms"],
+        *["metric_comparison", "minibatch", "rdms", "sample_sizes", "similarity_scores"],
+        "tolerance",
     ],
     "4a": ["similarity_tables", "stimuli"],
     "4b": ["layer_studies", "pair_correlations"],
@@ -101,7 +102,8 @@ LAZY = {
 # Levels 0 and 1 are about arrays, but for these, which are about networks.
 KNOWS_NETWORKS = [
     *["activation_types", "architectures", "batches", "checkpoints", "cornet_s"],
-    *["device_patterns", "fingerprints", "images", "layers", "layouts", "preprocessing"],
+    *["device_patterns", "feature_sources", "fingerprints", "images", "layers", "layouts"],
+    "preprocessing",
 ]
 
 
