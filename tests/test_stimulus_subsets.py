@@ -112,6 +112,7 @@ def test_a_cap_holds_for_any_sizes(seed):
     assert len(capped) == min(max_total, len(chosen))
     lost = np.array(free) - np.bincount(targets[capped], minlength=len(sizes))
     assert set(lost) <= {0, 1}
+    assert (np.array(free)[lost == 1] == quota).all()
 
 
 def test_a_cap_below_the_number_of_classes_leaves_some_without_a_stimulus_and_names_them(caplog):
