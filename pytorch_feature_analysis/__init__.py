@@ -9,6 +9,9 @@ Images
 Networks
     `prepare_models`, `prepare_model`, `list_layers`, `fetch_layers`, `index_nested`, `capture`,
     `get_model_activations_for_image`
+Models and stimuli of a study
+    `read_model_table`, `select_models`, `table_models`, `stratified_subset`, `per_class_subset`,
+    `save_subset`, `read_subset`
 RDMs of every order
     `get_rdms`, `plan_rdms`, `get_meta_rdms`, `compute_rdm`, `corr_dissim`, `dissim_defs`
 Stacks and their files
@@ -93,6 +96,7 @@ from pytorch_feature_analysis.measure_comparison import compare_measures
 from pytorch_feature_analysis.meta_rdms import get_meta_rdms
 from pytorch_feature_analysis.metric_comparison import compare_rdm_metrics
 from pytorch_feature_analysis.minibatch import get_minibatch_cka
+from pytorch_feature_analysis.model_table import read_model_table, select_models
 from pytorch_feature_analysis.models import prepare_model, prepare_models
 from pytorch_feature_analysis.pair_correlations import correlate_with
 from pytorch_feature_analysis.plotting.heatmap import plot_heatmap
@@ -138,7 +142,10 @@ from pytorch_feature_analysis.stack_files import read_rdms, write_rdms
 from pytorch_feature_analysis.stack_schema import stack_columns
 from pytorch_feature_analysis.stack_subset import subset_rdm_df
 from pytorch_feature_analysis.stimuli import max_disagreement, select_stimuli
+from pytorch_feature_analysis.stimulus_subsets import per_class_subset, stratified_subset
+from pytorch_feature_analysis.subset_files import read_subset, save_subset
 from pytorch_feature_analysis.subsets import get_extreme_dissims_total, selection_report
+from pytorch_feature_analysis.table_models import table_models
 from pytorch_feature_analysis.target_subsets import (
     get_dissims_that_match,
     get_most_uniform_dissims,
@@ -212,6 +219,7 @@ __all__ = [
     "package_image_sets",
     "parallel_process",
     "pca",
+    "per_class_subset",
     "pickle_dump",
     "pickle_read",
     "plan_rdms",
@@ -230,11 +238,15 @@ __all__ = [
     "read_activations",
     "read_features",
     "read_image_folder",
+    "read_model_table",
     "read_rdms",
+    "read_subset",
     "rsa",
     "run_2way_svm_analysis",
     "sample_size_sensitivity",
     "save_mask",
+    "save_subset",
+    "select_models",
     "select_stimuli",
     "selection_report",
     "selectivity",
@@ -244,10 +256,12 @@ __all__ = [
     "stack_columns",
     "standard_transform",
     "stderr",
+    "stratified_subset",
     "style_similarity",
     "subset_rdm_df",
     "svcca",
     "svcca_coefficients",
+    "table_models",
     "to_similarity",
     "write_rdms",
 ]

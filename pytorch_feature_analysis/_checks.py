@@ -98,6 +98,13 @@ def check_sequence(value: Any, *, argument: str, of: str) -> list[Any]:
     return list(value)
 
 
+def in_words(items: Iterable[Any], most: int = 5) -> str:
+    """List the first few of some items for a message."""
+    items = list(items)
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(map(repr, items[:most])) + more
+
+
 def check_random_state(random_state: RandomState) -> int:
     """Turn an int, a Generator or None into the root seed of one call.
 

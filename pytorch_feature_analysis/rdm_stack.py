@@ -11,6 +11,7 @@ import pandas as pd
 
 from pytorch_feature_analysis._cells import object_series
 from pytorch_feature_analysis._checks import check_columns
+from pytorch_feature_analysis._checks import in_words as in_words
 from pytorch_feature_analysis.selection import greedy_order
 from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS as PROVENANCE_COLUMNS
 from pytorch_feature_analysis.stack_schema import RDM_COLUMNS as RDM_COLUMNS
@@ -363,10 +364,3 @@ def _is_missing(cell: Any) -> bool:
 def _base(name: Hashable) -> Hashable:
     """Return the name of a column without the marks of its level."""
     return re.sub("(_sub)+$", "", name) if isinstance(name, str) else name
-
-
-def in_words(items: Iterable[Any], most: int = 5) -> str:
-    """List the first few of some items for a message."""
-    items = list(items)
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(map(repr, items[:most])) + more
