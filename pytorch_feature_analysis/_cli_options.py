@@ -66,6 +66,11 @@ batch_size_option = click.option(
     type=_BatchSize(),
     help="Images a pass; auto measures which is fastest.  [default: as suits the network]",
 )
+scheduler_option = click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Share the work out among the workers of a Dask scheduler, such as tcp://10.0.0.1:8786.",
+)
 num_cores_option = click.option("--num-cores", type=int, help="Worker processes.  [default: 1]")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress bars.")
 where_option = click.option(

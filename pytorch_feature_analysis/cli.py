@@ -35,6 +35,7 @@ from pytorch_feature_analysis._cli_options import (
     num_cores_option,
     pattern_option,
     quiet_option,
+    scheduler_option,
     seed_option,
     symmetrize_option,
     threads_option,
@@ -42,6 +43,7 @@ from pytorch_feature_analysis._cli_options import (
     where_option,
 )
 from pytorch_feature_analysis._cli_pick import pick
+from pytorch_feature_analysis._cli_study import STUDY_COMMANDS
 from pytorch_feature_analysis._cli_units import anova, decode
 from pytorch_feature_analysis._parallel import using_scheduler
 from pytorch_feature_analysis._version import __version__
@@ -173,11 +175,7 @@ def layers(model: str, as_csv: bool) -> None:
 )
 @click.option("--num-perms", type=int, default=0, show_default=True, help="Shuffled copies.")
 @num_cores_option
-@click.option(
-    "--scheduler",
-    metavar="ADDRESS",
-    help="Share the work out among the workers of a Dask scheduler, such as tcp://10.0.0.1:8786.",
-)
+@scheduler_option
 @batch_size_option
 @memory_option
 @threads_option
@@ -388,5 +386,5 @@ def mds(
     click.echo(f"{save_opts}: {len(row['entry_keys'])} entries, stress {stress:.4g}")
 
 
-for command in (anova, decode, pick):
+for command in (anova, decode, pick, *STUDY_COMMANDS):
     main.add_command(command)
