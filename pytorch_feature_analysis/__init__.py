@@ -30,6 +30,9 @@ How alike two representations are
     `to_similarity` turns back, `calibrate_similarity` sets them beside chance
 What can be told from patterns
     `run_2way_svm_analysis`, `get_decoding_rdms`
+How well networks do
+    `train_linear_probe`, `fit_linear_probe`, `combine_features`, `score_probabilities`,
+    `probe_models`; `link_to_performance` sets the similarity of networks beside it
 Frames and tables
     `df_filter` (also `df_subset`), `df_filtsort`, `df_agg`, `df_pivot`, `df_inds2cols`,
     `create_or_append_csv`, `combine_csvs`
@@ -72,6 +75,7 @@ from pytorch_feature_analysis.images import (
     standard_transform,
 )
 from pytorch_feature_analysis.layers import fetch_layers, index_nested
+from pytorch_feature_analysis.linear_probe import score_probabilities
 from pytorch_feature_analysis.matrices import (
     almost_equals,
     correlate_upper_triang,
@@ -81,10 +85,14 @@ from pytorch_feature_analysis.matrices import (
 )
 from pytorch_feature_analysis.meta_rdms import get_meta_rdms
 from pytorch_feature_analysis.minibatch import get_minibatch_cka
+from pytorch_feature_analysis.model_probes import probe_models
 from pytorch_feature_analysis.models import prepare_model, prepare_models
+from pytorch_feature_analysis.performance import link_to_performance
 from pytorch_feature_analysis.plotting.heatmap import plot_heatmap
 from pytorch_feature_analysis.plotting.mds import mds_coordinates, my_mds, rdm_mds
 from pytorch_feature_analysis.plotting.montage import plot_montage
+from pytorch_feature_analysis.probe_rows import combine_features
+from pytorch_feature_analysis.probes import fit_linear_probe, train_linear_probe
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 from pytorch_feature_analysis.rdms import get_rdms, plan_rdms
 from pytorch_feature_analysis.similarity import MEASURES
@@ -136,6 +144,7 @@ __all__ = [
     "cca",
     "check_rdm_stack",
     "combine_csvs",
+    "combine_features",
     "compare_rdms",
     "compute_etas",
     "compute_etas_for_model_and_imageset_fast",
@@ -156,6 +165,7 @@ __all__ = [
     "distance_correlation",
     "fetch_layers",
     "filedelete",
+    "fit_linear_probe",
     "get_activations",
     "get_array_ranks",
     "get_decoding_rdms",
@@ -173,6 +183,7 @@ __all__ = [
     "jaccard_knn",
     "linear_cka",
     "linear_predictivity",
+    "link_to_performance",
     "list_layers",
     "load_image",
     "max_disagreement",
@@ -194,6 +205,7 @@ __all__ = [
     "prepare_model",
     "prepare_models",
     "preprocess_image",
+    "probe_models",
     "procrustes_distance",
     "pwcca",
     "rbf_cka",
@@ -203,6 +215,7 @@ __all__ = [
     "rsa",
     "run_2way_svm_analysis",
     "save_mask",
+    "score_probabilities",
     "select_stimuli",
     "selection_report",
     "selectivity",
@@ -215,5 +228,6 @@ __all__ = [
     "svcca",
     "svcca_coefficients",
     "to_similarity",
+    "train_linear_probe",
     "write_rdms",
 ]

@@ -27,11 +27,12 @@ LEVELS = {
     ],
     "0b": ["_files", "_parallel", "dataframes", "gram", "matrices"],
     "0c": ["aggregation", "csv_files", "pattern_rows"],
+    "0d": ["probe_table"],
     "1a": [
         *["checkpoints", "cornet_s", "decoding_folds", "dissimilarity", "entry_subsets"],
         *["fingerprints", "image_folder", "images", "layers", "layouts", "selection"],
         *["similarity._inputs", "similarity._measure", "similarity.hsic", "stack_schema"],
-        "subset_search",
+        *["probe_data", "probe_search", "subset_search"],
     ],
     "1b": [
         *["activation_types", "architectures", "batches", "bounded_rdms", "device_patterns"],
@@ -43,24 +44,26 @@ LEVELS = {
     "2a": [
         *["arrow_columns", "image_sets", "model_arguments", "models", "rdm_comparison"],
         *["rdm_stack", "stream"],
+        "probe_training",
     ],
     "2b": [
         *["accumulation", "anova_design", "activations", "decoding_plan", "planning", "regroup"],
         *["activation_schema", "chosen_measures", "stack_parquet", "stack_subset"],
+        "probe_settings",
     ],
     "2c": [
         *["anova_sums", "anova_tables", "decoding_table", "meta_frame", "rdm_jobs"],
         "stack_pickle",
     ],
-    "2d": ["rdm_plan", "stack_parts"],
-    "2e": ["rdm_units", "stack_files"],
+    "2d": ["linear_probe", "rdm_plan", "stack_parts"],
+    "2e": ["probe_rows", "rdm_units", "stack_files"],
     "2f": ["rdm_call", "rdm_forecast", "store"],
     "2g": ["decoding_run", "rdm_rows"],
     "3": [
         *["activation_frames", "anova", "comparisons", "decoding", "decoding_rdms", "meta_rdms"],
-        *["minibatch", "rdms", "similarity_scores", "tolerance"],
+        *["minibatch", "model_probes", "probes", "rdms", "similarity_scores", "tolerance"],
     ],
-    "4": ["stimuli"],
+    "4": ["performance", "stimuli"],
     "5a": [
         *["plotting", "plotting._arguments", "plotting._dots", "plotting._figure"],
         *["plotting._labels", "plotting._pictures"],
