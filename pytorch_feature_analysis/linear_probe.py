@@ -14,6 +14,7 @@ import torch
 from pytorch_feature_analysis.probe_data import (
     check_features,
     check_targets,
+    classes_of,
     codes_in,
     stratified,
 )
@@ -166,11 +167,8 @@ def fit_probe(
 
     Features and targets are those of `check_features` and `check_targets`.
     """
-    classes, y = np.unique(targets, return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(
-            f"`targets` must be of two classes or more, and all are {classes[0].item()!r}."
-        )
+    classes = classes_of(targets)
+    y = np.searchsorted(classes, targets)
     n_threads = settings.num_threads
     with contextlib.nullcontext() if n_threads is None else using_threads(n_threads):
         fit = _fit_logistic if settings.solver == "logistic" else _fit_adamw

@@ -106,7 +106,7 @@ def probe_models(
     >>> import numpy as np
     >>> import pandas as pd
     >>> import pytorch_feature_analysis as pfa
-    >>> rng = np.random.default_rng(0)
+    >>> rng = np.random.default_rng(1)
     >>> targets = ["cat", "dog"] * 20
     >>> is_dog = np.array([0, 1] * 20)[:, None]
     >>> df = pd.DataFrame([
@@ -120,8 +120,8 @@ def probe_models(
     ... ])
     >>> pfa.probe_models(df, seeds=[0], progress=False)[["dataset", "model", "accuracy"]]
       dataset  model  accuracy
-    0    pets  blind     0.425
-    1    pets  sharp     1.000
+    0    pets  blind       0.5
+    1    pets  sharp       1.0
     >>> both = pfa.probe_models(df, model_sets=[["blind", "sharp"]], mode="ensemble", seeds=[0],
     ...                         progress=False)
     >>> both[["model", "accuracy"]]

@@ -67,6 +67,16 @@ def check_targets(targets: Any, n_samples: int, *, argument: str) -> np.ndarray:
     return array
 
 
+def classes_of(targets: np.ndarray) -> np.ndarray:
+    """Return the classes of targets, sorted; raises where there is only one."""
+    classes = np.unique(targets)
+    if len(classes) < 2:
+        raise ValueError(
+            f"`targets` must be of two classes or more, and all are {classes[0].item()!r}."
+        )
+    return classes
+
+
 def codes_in(targets: np.ndarray, classes: np.ndarray, *, argument: str, of: str) -> np.ndarray:
     """Give each target its place among sorted classes, or raise with those that are not there."""
     if (targets.dtype.kind == "U") != (classes.dtype.kind == "U"):

@@ -16,6 +16,7 @@ from pytorch_feature_analysis.probe_data import (
     check_features,
     check_several,
     check_targets,
+    classes_of,
     codes_in,
 )
 from pytorch_feature_analysis.probe_settings import ProbeSettings
@@ -112,7 +113,7 @@ class ProbeData:
         tables, test_tables = _check_tables(features, test_features, mode)
         true = check_targets(targets, len(tables[0]), argument="targets")
         test_true = check_targets(test_targets, len(test_tables[0]), argument="test_targets")
-        codes_in(test_true, np.unique(true), argument="test_targets", of="`targets`")
+        codes_in(test_true, classes_of(true), argument="test_targets", of="`targets`")
         return cls(tables, true, test_tables, test_true)
 
     def rows(

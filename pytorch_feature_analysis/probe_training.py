@@ -64,7 +64,7 @@ def _train(
     shapes = (n_classes, n_features), (n_classes,)
     parameters = []
     for shape in shapes:
-        start = torch.empty(shape).uniform_(-bound, bound, generator=generator).to(x.device)
+        start = torch.empty(shape).uniform_(-bound, bound, generator=generator).to(x)
         parameters.append(start.repeat(n_settings, *[1] * len(shape)))
     weights, biases = parameters
     moments = [(torch.zeros_like(one), torch.zeros_like(one)) for one in parameters]
