@@ -36,11 +36,14 @@ class ProbeTable:
         self._labels = tuple(labels)
         self._columns = [*labels, *RESULTS]
         self._file = None if file is None else self._check_file(file)
+        # What another process puts in the place of a row of this one is not for this one to return.
+        self._made: dict[Hashable, dict[str, str]] = {}
         self._rows = {} if self._file is None else self._read(self._file)
 
     def get(self, row: Row) -> dict[str, Any] | None:
         """Return the row with the same keys, if there is one that was made of the same data."""
-        found = self._rows.get(self._key(row))
+        key = self._key(row)
+        found = self._made.get(key, self._rows.get(key))
         if found is None or found["data_key"] != row["data_key"]:
             return None
         cells = {name: _as_cell(name, found[name]) for name in RESULTS}
@@ -53,6 +56,7 @@ class ProbeTable:
         table = pd.DataFrame(told, columns=self._columns)
         text = read_text(io.StringIO(table.to_csv(index=False)))
         new = dict(self._numbered(text))
+        self._made |= new
         if self._file is None:
             self._rows |= new
             return

@@ -187,6 +187,9 @@ def test_what_is_not_known_of_a_pair_leaves_it_out():
     assert table["r"][0] == pytest.approx(pearsonr(1 - values[1:], gaps_of(frame)[1:]).statistic)
     unknown = frame.assign(accuracy=[np.nan, *frame["accuracy"][1:]])
     assert pfa.link_to_performance(stack_of([matrix]), unknown)["n_pairs"].tolist() == [10, 10]
+    # A network of which one seed is not known is not known.
+    seeds = pd.concat([frame.assign(seed=0), unknown.assign(seed=1)])
+    assert pfa.link_to_performance(stack_of([matrix]), seeds)["n_pairs"].tolist() == [10, 10]
 
 
 def test_what_is_not_defined_is_nan_with_a_reason():

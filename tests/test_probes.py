@@ -762,6 +762,25 @@ def test_a_file_that_holds_another_table_is_left_as_it_is(tmp_path, trained):
     assert trained[0] == []
 
 
+def test_another_process_that_writes_other_data_to_the_file_changes_nothing_here(
+    tmp_path, monkeypatch
+):
+    file = tmp_path / "probes.csv"
+    df, other = features_frame(), features_frame(n_each=12)
+    expected = run(df)
+    fit, calls = probe_rows.fit_probe, []
+
+    def meanwhile(*args):
+        calls.append(args[-1])
+        if len(calls) == 3:
+            run(other, out_fname=file)
+        return fit(*args)
+
+    monkeypatch.setattr(probe_rows, "fit_probe", meanwhile)
+    pd.testing.assert_frame_equal(run(df, out_fname=file), expected)
+    assert pfa.combine_csvs(file)["n_train"].tolist() == [36] * 6 + [45] * 3
+
+
 def test_labels_that_look_like_numbers_or_nothing_are_found_again(tmp_path, trained):
     df = features_frame(models=("007", "None", "a,b"))
     first = run(df, out_fname=tmp_path / "probes.csv")
