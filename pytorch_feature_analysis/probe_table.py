@@ -36,7 +36,7 @@ class ProbeTable:
         self._labels = tuple(labels)
         self._columns = [*labels, *RESULTS]
         self._file = None if file is None else self._check_file(file)
-        # What another process puts in the place of a row of this one is not for this one to return.
+        # Returned even where another process has put rows of other data in their place.
         self._made: dict[Hashable, dict[str, str]] = {}
         self._rows = {} if self._file is None else self._read(self._file)
 
