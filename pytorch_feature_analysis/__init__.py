@@ -39,6 +39,9 @@ Networks layer by layer
     `get_net_similarity`, `grid_groups`, `similarity_table`, `layerwise_table`, `correlate_with`
 What can be told from patterns
     `run_2way_svm_analysis`, `get_decoding_rdms`
+How well networks do
+    `train_linear_probe`, `fit_linear_probe`, `combine_features`, `score_probabilities`,
+    `probe_models`; `link_to_performance` sets the similarity of networks beside it
 Frames and tables
     `df_filter` (also `df_subset`), `df_filtsort`, `df_agg`, `df_pivot`, `df_inds2cols`,
     `create_or_append_csv`, `combine_csvs`
@@ -85,6 +88,7 @@ from pytorch_feature_analysis.images import (
 )
 from pytorch_feature_analysis.layer_studies import get_net_similarity, grid_groups
 from pytorch_feature_analysis.layers import fetch_layers, index_nested
+from pytorch_feature_analysis.linear_probe import score_probabilities
 from pytorch_feature_analysis.matrices import (
     almost_equals,
     correlate_upper_triang,
@@ -96,9 +100,11 @@ from pytorch_feature_analysis.measure_comparison import compare_measures
 from pytorch_feature_analysis.meta_rdms import get_meta_rdms
 from pytorch_feature_analysis.metric_comparison import compare_rdm_metrics
 from pytorch_feature_analysis.minibatch import get_minibatch_cka
+from pytorch_feature_analysis.model_probes import probe_models
 from pytorch_feature_analysis.model_table import read_model_table, select_models
 from pytorch_feature_analysis.models import prepare_model, prepare_models
 from pytorch_feature_analysis.pair_correlations import correlate_with
+from pytorch_feature_analysis.performance import link_to_performance
 from pytorch_feature_analysis.plotting.heatmap import plot_heatmap
 from pytorch_feature_analysis.plotting.mds import mds_coordinates, my_mds, rdm_mds
 from pytorch_feature_analysis.plotting.metrics import (
@@ -107,6 +113,8 @@ from pytorch_feature_analysis.plotting.metrics import (
 )
 from pytorch_feature_analysis.plotting.montage import plot_montage
 from pytorch_feature_analysis.plotting.table import style_similarity
+from pytorch_feature_analysis.probe_rows import combine_features
+from pytorch_feature_analysis.probes import fit_linear_probe, train_linear_probe
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 from pytorch_feature_analysis.rdms import get_rdms, plan_rdms
 from pytorch_feature_analysis.sample_sizes import sample_size_sensitivity
@@ -163,6 +171,7 @@ __all__ = [
     "cca",
     "check_rdm_stack",
     "combine_csvs",
+    "combine_features",
     "compare_measures",
     "compare_rdm_metrics",
     "compare_rdms",
@@ -187,6 +196,7 @@ __all__ = [
     "extract_features",
     "fetch_layers",
     "filedelete",
+    "fit_linear_probe",
     "get_activations",
     "get_array_ranks",
     "get_decoding_rdms",
@@ -207,6 +217,7 @@ __all__ = [
     "layerwise_table",
     "linear_cka",
     "linear_predictivity",
+    "link_to_performance",
     "list_layers",
     "load_image",
     "max_disagreement",
@@ -231,6 +242,7 @@ __all__ = [
     "prepare_model",
     "prepare_models",
     "preprocess_image",
+    "probe_models",
     "procrustes_distance",
     "pwcca",
     "rbf_cka",
@@ -246,6 +258,7 @@ __all__ = [
     "sample_size_sensitivity",
     "save_mask",
     "save_subset",
+    "score_probabilities",
     "select_models",
     "select_stimuli",
     "selection_report",
@@ -263,5 +276,6 @@ __all__ = [
     "svcca_coefficients",
     "table_models",
     "to_similarity",
+    "train_linear_probe",
     "write_rdms",
 ]

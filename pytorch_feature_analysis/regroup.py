@@ -45,6 +45,17 @@ def is_scramble(name: str) -> bool:
     return is_reserved(name) and name.startswith("perm_scramble")
 
 
+def label_columns(stack: pd.DataFrame) -> list[str]:
+    """Columns that tell what each RDM is of: all but the matrices, entries and scrambles."""
+    return [
+        name
+        for name in stack.columns
+        if name not in ("perm", *MADE_ANEW, *PROVENANCE_COLUMNS)
+        and not is_lineage(name)
+        and not is_scramble(name)
+    ]
+
+
 def check_variables(
     stack: pd.DataFrame,
     variables: Any,

@@ -13,8 +13,7 @@ from pytorch_feature_analysis.cell_values import codes_of, crossed
 from pytorch_feature_analysis.chosen_measures import direction_of
 from pytorch_feature_analysis.matrices import is_symmetric
 from pytorch_feature_analysis.rdm_stack import checked_stack, in_words
-from pytorch_feature_analysis.regroup import MADE_ANEW, is_scramble
-from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS, is_lineage
+from pytorch_feature_analysis.regroup import label_columns
 
 
 def to_similarity(stack: pd.DataFrame, measures: Sequence[Any] = ()) -> pd.DataFrame:
@@ -140,13 +139,7 @@ def calibrate_similarity(stack: pd.DataFrame, measures: Sequence[Any] = ()) -> p
     2    (y,)  (like x,)   0.38       0.42  0.82      -0.08
     """
     checked = checked_stack(stack, columns=["dissim_metric", "perm"], argument="stack")
-    carried = [
-        name
-        for name in stack.columns
-        if name not in ("perm", *MADE_ANEW, *PROVENANCE_COLUMNS)
-        and not is_lineage(name)
-        and not is_scramble(name)
-    ]
+    carried = label_columns(stack)
     code = codes_of(checked["entry_keys"])
     for name in carried:
         code = crossed(code, codes_of(checked[name]))
