@@ -28,6 +28,8 @@ How alike two representations are
     `jaccard_knn`, `linear_predictivity`, `conv_samples`; `MEASURES` says what is known of each.
     `get_activations`, `get_similarity_rdms` and `get_minibatch_cka` make stacks of them,
     `to_similarity` turns back, `calibrate_similarity` sets them beside chance
+Whether models alike on one dataset are alike on another
+    `get_consistency`, `get_consistency_rdms`, `compare_consistency`
 What can be told from patterns
     `run_2way_svm_analysis`, `get_decoding_rdms`
 Frames and tables
@@ -55,6 +57,9 @@ from pytorch_feature_analysis.anova import (
     compute_etas_for_model_and_imageset_fast,
 )
 from pytorch_feature_analysis.comparisons import get_similarity_rdms
+from pytorch_feature_analysis.consistency import get_consistency
+from pytorch_feature_analysis.consistency_contrasts import compare_consistency
+from pytorch_feature_analysis.consistency_rdms import get_consistency_rdms
 from pytorch_feature_analysis.csv_files import combine_csvs, create_or_append_csv
 from pytorch_feature_analysis.dataframes import df_filter, df_filtsort, df_inds2cols, df_subset
 from pytorch_feature_analysis.decoding import run_2way_svm_analysis
@@ -136,6 +141,7 @@ __all__ = [
     "cca",
     "check_rdm_stack",
     "combine_csvs",
+    "compare_consistency",
     "compare_rdms",
     "compute_etas",
     "compute_etas_for_model_and_imageset_fast",
@@ -158,6 +164,8 @@ __all__ = [
     "filedelete",
     "get_activations",
     "get_array_ranks",
+    "get_consistency",
+    "get_consistency_rdms",
     "get_decoding_rdms",
     "get_dissims_that_match",
     "get_extreme_dissims_total",

@@ -39,18 +39,18 @@ LEVELS = {
         *["similarity.cca", "similarity.cka", "similarity.conv_samples", "similarity.neighbors"],
         *["similarity.predictivity", "similarity.rdm_agreement", "similarity.shape"],
     ],
-    "1c": ["similarity", "target_subsets"],
+    "1c": ["pair_correlation", "similarity", "target_subsets"],
     "2a": [
         *["arrow_columns", "image_sets", "model_arguments", "models", "rdm_comparison"],
         *["rdm_stack", "stream"],
     ],
     "2b": [
         *["accumulation", "anova_design", "activations", "decoding_plan", "planning", "regroup"],
-        *["activation_schema", "chosen_measures", "stack_parquet", "stack_subset"],
+        *["activation_schema", "chosen_measures", "model_sets", "stack_parquet", "stack_subset"],
     ],
     "2c": [
         *["anova_sums", "anova_tables", "decoding_table", "meta_frame", "rdm_jobs"],
-        "stack_pickle",
+        *["model_pairs", "stack_pickle"],
     ],
     "2d": ["rdm_plan", "stack_parts"],
     "2e": ["rdm_units", "stack_files"],
@@ -60,7 +60,7 @@ LEVELS = {
         *["activation_frames", "anova", "comparisons", "decoding", "decoding_rdms", "meta_rdms"],
         *["minibatch", "rdms", "similarity_scores", "tolerance"],
     ],
-    "4": ["stimuli"],
+    "4": ["consistency", "consistency_contrasts", "consistency_rdms", "stimuli"],
     "5a": [
         *["plotting", "plotting._arguments", "plotting._dots", "plotting._figure"],
         *["plotting._labels", "plotting._pictures"],
