@@ -457,7 +457,13 @@ def products_of_features(rng, n, rho):
     return [(matrix + matrix.T) / 2 for matrix in matrices]
 
 
-@pytest.mark.parametrize("population", [sums_of_parts, products_of_features])
+def noise_of_pairs(rng, n, rho):
+    """Pairs that have nothing in common with others: draws of models make too much of them."""
+    common, own = rng.normal(size=(2, n * (n - 1) // 2))
+    return [square(cells, n) for cells in (common, rho * common + np.sqrt(1 - rho**2) * own)]
+
+
+@pytest.mark.parametrize("population", [sums_of_parts, products_of_features, noise_of_pairs])
 def test_intervals_hold_the_truth_of_a_population_of_models(population):
     # 200 of the 2,000 simulations of benchmarks/consistency_at_scale.py.
     n_simulations, n, rho = 200, 20, 0.7
