@@ -1,7 +1,8 @@
 """get_similarity_rdms of 64 networks on 10,000 stimuli: debiased linear CKA of all 2,016 pairs.
 
-Time is set beside the upper blocks of Z'Z, in double precision, for Z the 10,000 x (64 x 512) table
-of all features: what comparing by way of units cannot do without. An eighth of the blocks is timed.
+Time is set beside the upper blocks of Z'Z, in double precision, for Z the 10,000 x (64 x 512)
+table of all features: what comparing by way of units cannot do without. An eighth of the blocks
+is timed.
 Memory is that of a process of its own, with features of 1,024 units in float32.
 """
 

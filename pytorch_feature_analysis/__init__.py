@@ -37,6 +37,9 @@ How alike two representations are
     `sample_size_sensitivity`
 Networks layer by layer
     `get_net_similarity`, `grid_groups`, `similarity_table`, `layerwise_table`, `correlate_with`
+Whether models alike on one dataset are alike on another
+    `get_consistency`, `get_consistency_rdms`, `compare_consistency`; `run_study` and `plan_study`
+    do all of it from one file
 What can be told from patterns
     `run_2way_svm_analysis`, `get_decoding_rdms`
 How well networks do
@@ -68,6 +71,9 @@ from pytorch_feature_analysis.anova import (
     compute_etas_for_model_and_imageset_fast,
 )
 from pytorch_feature_analysis.comparisons import get_similarity_rdms
+from pytorch_feature_analysis.consistency import get_consistency
+from pytorch_feature_analysis.consistency_contrasts import compare_consistency
+from pytorch_feature_analysis.consistency_rdms import get_consistency_rdms
 from pytorch_feature_analysis.csv_files import combine_csvs, create_or_append_csv
 from pytorch_feature_analysis.dataframes import df_filter, df_filtsort, df_inds2cols, df_subset
 from pytorch_feature_analysis.decoding import run_2way_svm_analysis
@@ -151,6 +157,7 @@ from pytorch_feature_analysis.stack_schema import stack_columns
 from pytorch_feature_analysis.stack_subset import subset_rdm_df
 from pytorch_feature_analysis.stimuli import max_disagreement, select_stimuli
 from pytorch_feature_analysis.stimulus_subsets import per_class_subset, stratified_subset
+from pytorch_feature_analysis.study import plan_study, run_study
 from pytorch_feature_analysis.subset_files import read_subset, save_subset
 from pytorch_feature_analysis.subsets import get_extreme_dissims_total, selection_report
 from pytorch_feature_analysis.table_models import table_models
@@ -172,6 +179,7 @@ __all__ = [
     "check_rdm_stack",
     "combine_csvs",
     "combine_features",
+    "compare_consistency",
     "compare_measures",
     "compare_rdm_metrics",
     "compare_rdms",
@@ -199,6 +207,8 @@ __all__ = [
     "fit_linear_probe",
     "get_activations",
     "get_array_ranks",
+    "get_consistency",
+    "get_consistency_rdms",
     "get_decoding_rdms",
     "get_dissims_that_match",
     "get_extreme_dissims_total",
@@ -234,6 +244,7 @@ __all__ = [
     "pickle_dump",
     "pickle_read",
     "plan_rdms",
+    "plan_study",
     "plot_heatmap",
     "plot_measure_comparison",
     "plot_metric_comparison",
@@ -255,6 +266,7 @@ __all__ = [
     "read_subset",
     "rsa",
     "run_2way_svm_analysis",
+    "run_study",
     "sample_size_sensitivity",
     "save_mask",
     "save_subset",

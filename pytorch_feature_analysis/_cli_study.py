@@ -48,9 +48,9 @@ def _command(name: str) -> click.Command:
                 num_cores=num_cores,
                 progress=show_bars(quiet),
             )
-        for row in done.itertuples():
-            state = "made" if row.made else "was there"
-            click.echo(f"{row.step}: {state}, {', '.join(row.writes)}")
+        for row in done.to_dict("records"):
+            state = "made" if row["made"] else "was there"
+            click.echo(f"{row['step']}: {state}, {', '.join(row['writes'])}")
 
     run.__doc__ = f"{text}\n\n    STUDY is a TOML or JSON file; `run_study` says what is in it."
     options: list[Callable[[Any], Any]] = [

@@ -15,11 +15,9 @@ from pytorch_feature_analysis._checks import check_name, check_sequence
 from pytorch_feature_analysis._files import atomic_write, keep_previous
 from pytorch_feature_analysis._parallel import NumCores, check_num_cores
 from pytorch_feature_analysis.comparisons import get_similarity_rdms
-from pytorch_feature_analysis.consistency import (
-    compare_consistency,
-    get_consistency,
-    get_consistency_rdms,
-)
+from pytorch_feature_analysis.consistency import get_consistency
+from pytorch_feature_analysis.consistency_contrasts import compare_consistency
+from pytorch_feature_analysis.consistency_rdms import get_consistency_rdms
 from pytorch_feature_analysis.feature_store import read_features
 from pytorch_feature_analysis.features import extract_features
 from pytorch_feature_analysis.fingerprints import fingerprint
@@ -183,7 +181,7 @@ def run_study(
     ...     [features]
     ...     module = "avgpool1"
     ...     [similarity]
-    ...     measures = ["nbs"]
+    ...     measures = ["rsa"]
     ... '''
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     for color in ("red", "lime", "blue", "black", "white"):
@@ -251,7 +249,7 @@ def _similarity(study: Study, num_cores: NumCores, progress: bool) -> bool:
     measures = [_measure(one) for one in options.pop("measures", ["linear_cka"])]
     split, _ = options.pop("split", None), options.pop("subsets", None)
     df = _read_features(study, None if split is None else [split], study.subsets())
-    grouping = ["dataset"] if df["split"].nunique() == 1 else ["dataset", "split"]
+    grouping = ["dataset"] if len(df["split"].unique()) == 1 else ["dataset", "split"]
     stack = get_similarity_rdms(
         df,
         measures,
@@ -270,7 +268,11 @@ def _consistency(study: Study, _num_cores: NumCores, _progress: bool) -> bool:
     stack = read_rdms(study.out / "similarity.parquet")
     table = get_consistency(stack, study.model_table, **options)
     _write_table(table, study.out / "consistency.csv")
-    own = {key: options[key] for key in ("method", "intersect", "symmetrize") if key in options}
+    own = {
+        key: options[key]
+        for key in ("anchors", "method", "intersect", "symmetrize")
+        if key in options
+    }
     rdms = get_consistency_rdms(stack, study.model_table, options.get("by"), **own)
     write_rdms(rdms, study.out / "consistency_rdms.parquet")
     _write_table(compare_consistency(table), study.out / "consistency_tests.csv")
@@ -348,7 +350,7 @@ def _key(study: Study, step: str) -> str:
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(file for file in path.rglob("*.npz") if ".superseded" not in file.name)
-    return [path]
+    return [path] if path.is_file() else []
 
 
 def _is_done(study: Study, step: str, made: dict[str, str]) -> bool:

@@ -230,7 +230,7 @@ def _call(file: Path, function: str) -> Any:
 
 
 def splits_of(given: Any) -> dict[str, Any]:
-    """Splits of a dataset of the file; 'all' of one that has none."""
+    """Return the splits of a dataset of the file; 'all' of one that has none."""
     if isinstance(given, str) or "path" in given:
         return {"all": given}
     return dict(given)

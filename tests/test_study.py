@@ -69,7 +69,7 @@ test = {path = "blobs/test", pattern = "{target}/{name}.png"}
 module = "fc1"
 
 [similarity]
-measures = [{name = "linear_cka", debiased = true}, "nbs"]
+measures = [{name = "linear_cka", debiased = true}, "rsa"]
 split = "test"
 
 [consistency]
@@ -153,7 +153,7 @@ def test_its_results_are_those_of_the_calls(folder):
     tests = df[df["split"] == "test"]
     stack = pfa.get_similarity_rdms(
         tests,
-        [("linear_cka", {"debiased": True}), "nbs"],
+        [("linear_cka", {"debiased": True}), "rsa"],
         ["model"],
         ["dataset"],
         progress=False,
@@ -179,7 +179,7 @@ def test_what_changed_is_made_anew_and_the_old_is_kept(folder):
     run(folder)
     before = results(folder)
     file = folder / "study.toml"
-    file.write_text(STUDY.replace('"nbs"', '"procrustes_distance"'))
+    file.write_text(STUDY.replace('"rsa"', '"distance_correlation"'))
     plan = pfa.plan_study(file).set_index("step")["state"]
     assert plan.tolist() == ["16 of 16 files", "to do", "done", "done", "done"]
     done = run(folder).set_index("step")["made"]
@@ -187,7 +187,7 @@ def test_what_changed_is_made_anew_and_the_old_is_kept(folder):
     assert done.tolist() == [False, True, True, False, True]
     kept = pfa.read_rdms(folder / "results" / "similarity.superseded.parquet")
     pd.testing.assert_frame_equal(kept, before["similarity.parquet"])
-    assert "procrustes_distance" in set(results(folder)["similarity.parquet"]["dissim_metric"])
+    assert "distance_correlation" in set(results(folder)["similarity.parquet"]["dissim_metric"])
 
 
 def test_steps_may_be_run_one_by_one(folder):
@@ -195,7 +195,7 @@ def test_steps_may_be_run_one_by_one(folder):
         run(folder, "similarity")
     assert run(folder, "features")["made"].tolist() == [True]
     assert run(folder, "similarity")["step"].tolist() == ["similarity"]
-    with pytest.raises(ValueError, match="`steps` names 'simularity'.*'similarity'"):
+    with pytest.raises(ValueError, match=r"`steps` names 'simularity'.*'similarity'"):
         run(folder, "simularity")
 
 
@@ -218,7 +218,7 @@ def test_models_may_be_those_of_the_table(folder):
     )
     start, end = STUDY.index("[models]"), STUDY.index("[datasets.stripes]")
     text = STUDY[:start] + STUDY[end : STUDY.index("[datasets.blobs]")]
-    text += '[features]\nmodule = "avgpool1"\n[similarity]\nmeasures = ["nbs"]\nsplit = "test"\n'
+    text += '[features]\nmodule = "avgpool1"\n[similarity]\nmeasures = ["rsa"]\nsplit = "test"\n'
     (folder / "study.toml").write_text(text)
     run(folder)
     assert results(folder)["similarity.parquet"]["entry_keys"][0] == (("a",), ("b",))
@@ -227,7 +227,7 @@ def test_models_may_be_those_of_the_table(folder):
 def test_a_study_that_is_killed_goes_on_to_the_same_frames(folder, tmp_path_factory):
     other = tmp_path_factory.mktemp("whole")
     for name in ("stripes", "blobs", "networks.py", "models.csv", "study.toml"):
-        os.symlink(folder / name, other / name)
+        (other / name).symlink_to(folder / name)
     run(other)
     command = [sys.executable, "-m", "pytorch_feature_analysis", "study", "study.toml", "-q"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -311,7 +311,7 @@ def test_json_will_do(folder):
         "models": {"a": "squeezenet1_1:random", "b": "squeezenet1_1:random"},
         "datasets": {"stripes": "stripes/test"},
         "features": {"module": "avgpool1"},
-        "similarity": {"measures": ["nbs"]},
+        "similarity": {"measures": ["rsa"]},
     }
     (folder / "study.json").write_text(json.dumps(content))
     done = pfa.run_study(folder / "study.json", progress=False)
