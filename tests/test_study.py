@@ -47,6 +47,14 @@ def net2():
 
 def net3():
     return make(3)
+
+
+def net4():
+    return make(4)
+
+
+def net5():
+    return make(5)
 """
 STUDY = """
 out = "results"
@@ -57,6 +65,8 @@ net0 = {file = "networks.py", function = "net0"}
 net1 = {file = "networks.py", function = "net1"}
 net2 = {file = "networks.py", function = "net2"}
 net3 = {file = "networks.py", function = "net3"}
+net4 = {file = "networks.py", function = "net4"}
+net5 = {file = "networks.py", function = "net5"}
 
 [datasets.stripes]
 train = "stripes/train"
@@ -108,7 +118,7 @@ def folder(tmp_path):
                     draw(kind, target, rng).save(place / f"{target}{k:02d}.png")
     (tmp_path / "networks.py").write_text(NETWORKS)
     (tmp_path / "models.csv").write_text(
-        "model,objective\nnet0,one\nnet1,one\nnet2,two\nnet3,two\n"
+        "model,objective\nnet0,one\nnet1,one\nnet2,one\nnet3,two\nnet4,two\nnet5,two\n"
     )
     (tmp_path / "study.toml").write_text(STUDY)
     return tmp_path
@@ -128,7 +138,7 @@ def results(folder):
 
 def test_all_steps_are_made_once(folder):
     plan = pfa.plan_study(folder / "study.toml")
-    assert plan["state"].tolist() == ["0 of 16 files", *["to do"] * 4]
+    assert plan["state"].tolist() == ["0 of 24 files", *["to do"] * 4]
     done = run(folder)
     steps = ["features", "similarity", "consistency", "probes", "performance"]
     assert done["step"].tolist() == steps
@@ -136,7 +146,7 @@ def test_all_steps_are_made_once(folder):
     found = results(folder)
     assert len(found) == 6
     assert pfa.plan_study(folder / "study.toml")["state"].tolist() == [
-        "16 of 16 files",
+        "24 of 24 files",
         *["done"] * 4,
     ]
     assert not run(folder)["made"].any()
@@ -149,7 +159,7 @@ def test_its_results_are_those_of_the_calls(folder):
     run(folder)
     found = results(folder)
     df = pfa.read_features(folder / "results" / "features")
-    assert len(df) == 16
+    assert len(df) == 24
     tests = df[df["split"] == "test"]
     stack = pfa.get_similarity_rdms(
         tests,
@@ -181,7 +191,7 @@ def test_what_changed_is_made_anew_and_the_old_is_kept(folder):
     file = folder / "study.toml"
     file.write_text(STUDY.replace('"rsa"', '"distance_correlation"'))
     plan = pfa.plan_study(file).set_index("step")["state"]
-    assert plan.tolist() == ["16 of 16 files", "to do", "done", "done", "done"]
+    assert plan.tolist() == ["24 of 24 files", "to do", "done", "done", "done"]
     done = run(folder).set_index("step")["made"]
     # What is made of the similarity follows it; the probes do not.
     assert done.tolist() == [False, True, True, False, True]
@@ -234,14 +244,18 @@ def test_a_study_that_is_killed_goes_on_to_the_same_frames(folder, tmp_path_fact
     process = subprocess.Popen(command, cwd=folder, env=environment)
     store = folder / "results" / "features"
     deadline = time.monotonic() + 120
-    while len(list(store.glob("*/*/*.npz"))) < 3 and time.monotonic() < deadline:
+    while (
+        len(list(store.glob("*/*/*.npz"))) < 3
+        and process.poll() is None
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
     n_before = len(list(store.glob("*/*/*.npz")))
     assert n_before >= 3
     run(folder)
-    assert len(list(store.glob("*/*/*.npz"))) == 16
+    assert len(list(store.glob("*/*/*.npz"))) == 24
     made = results(folder)
     for name, frame in results(other).items():
         pd.testing.assert_frame_equal(made[name], frame, check_exact=False, atol=1e-6)
@@ -256,7 +270,7 @@ def test_the_commands_say_what_they_do(folder):
 
     code, said = command("study", file, "--dry-run")
     assert code == 0
-    assert "0 of 16 files" in said
+    assert "0 of 24 files" in said
     assert not (folder / "results").exists()
     code, said = command("similarity", file)
     assert code == 2
@@ -287,7 +301,7 @@ def test_the_commands_say_what_they_do(folder):
         ("num_boot = 20", "numboot = 20", "'numboot'.*Did you mean 'num_boot'"),
         ('module = "fc1"', 'pooling = "mean"', "needs the key 'module'"),
         ("[features]", "[feature]", r"'feature'.*Did you mean 'features'"),
-        ('function = "net3"', 'function = "net4"', "'net4'.*'?net3"),
+        ('function = "net3"', 'function = "net7"', "'net7'.*'?net3"),
         ('function = "net3"', 'name = "net3"', "'name'"),
         ('file = "networks.py", function = "net3"', 'file = "n.py"', "lacks the key 'function'"),
         ("net3 = {", "net9 = {", "'net9', which is not a model of its table"),
