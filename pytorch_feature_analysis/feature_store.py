@@ -17,6 +17,7 @@ from pytorch_feature_analysis._checks import check_name
 from pytorch_feature_analysis._files import check_path
 from pytorch_feature_analysis.checkpoints import load_without_code
 from pytorch_feature_analysis.feature_files import StoredFeatures, read_feature_file
+from pytorch_feature_analysis.subset_files import read_subset
 
 
 def read_features(
@@ -38,7 +39,7 @@ def read_features(
         Which to open; default all there are.
     subsets : dict, optional
         By dataset, or by (dataset, split), the places of the stimuli to take, as of
-        `stratified_subset`.
+        `stratified_subset`, or the path of a file of `save_subset`.
 
     Returns
     -------
@@ -160,8 +161,10 @@ def _row(file: _StoreFile, subsets: Mapping[Any, Any], shared: dict[Any, Any]) -
             f"'{file.path}' has features of {len(keys)} stimuli, and {len(targets)} targets."
         )
     chosen = subsets.get((file.dataset, file.split), subsets.get(file.dataset))
+    if isinstance(chosen, (str, os.PathLike)):
+        chosen = read_subset(chosen, n_stimuli=len(keys))
     if chosen is not None:
-        places = check_places(chosen, len(keys), what=f"the dataset {dataset}")
+        places = _check_places(chosen, len(keys), what=f"the dataset {dataset}")
         features, keys = features[places], [keys[k] for k in places]
         targets = None if targets is None else [targets[k] for k in places]
     names = stored.settings["key_names"]
@@ -182,7 +185,7 @@ def _row(file: _StoreFile, subsets: Mapping[Any, Any], shared: dict[Any, Any]) -
     }
 
 
-def check_places(places: Any, n: int, *, what: str) -> np.ndarray:
+def _check_places(places: Any, n: int, *, what: str) -> np.ndarray:
     """Return places of stimuli as an array, or raise unless they are in `what`, each once."""
     found = np.asarray(places)
     if found.dtype.kind not in "iu" or found.ndim != 1:

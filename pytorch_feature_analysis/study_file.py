@@ -26,7 +26,6 @@ from pytorch_feature_analysis.model_probes import probe_models
 from pytorch_feature_analysis.model_table import read_model_table
 from pytorch_feature_analysis.models import prepare_models
 from pytorch_feature_analysis.performance import link_to_performance
-from pytorch_feature_analysis.subset_files import read_subset
 from pytorch_feature_analysis.table_models import table_models
 
 # What the study sets itself, of the arguments of each step.
@@ -94,9 +93,9 @@ class Study:
         }
 
     def subsets(self) -> dict[str, Any]:
-        """Read the subsets of stimuli to compare over, by dataset."""
+        """Name the files of the stimuli to compare over, by dataset."""
         named = self.options["similarity"].get("subsets", {})
-        return {name: read_subset(self.path.parent / file) for name, file in named.items()}
+        return {name: self.path.parent / file for name, file in named.items()}
 
 
 def read_study(path: str | os.PathLike[str]) -> Study:

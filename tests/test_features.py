@@ -244,6 +244,9 @@ def test_subsets_are_taken_by_name(tmp_path):
     np.testing.assert_array_equal(some["activations"][1], whole["activations"][1][[1, 4, 5, 9]])
     assert some["entry_keys"][0] == ((1,), (4,), (5,), (9,))
     assert some["targets"][0] == (1, 4, 5, 9)
+    pfa.save_subset(tmp_path / "some.json", [1, 4, 5, 9], n_stimuli=N)
+    by_file = pfa.read_features(tmp_path, subsets={("noise", "all"): tmp_path / "some.json"})
+    assert by_file["entry_keys"][0] == some["entry_keys"][0]
     # Models share what is the same.
     assert some["entry_keys"][0] is some["entry_keys"][1]
     for wrong, error, match in (
