@@ -10,12 +10,15 @@ Networks
     `prepare_models`, `prepare_model`, `list_layers`, `fetch_layers`, `index_nested`, `capture`,
     `get_model_activations_for_image`
 RDMs of every order
-    `get_rdms`, `plan_rdms`, `get_meta_rdms`, `compute_rdm`, `corr_dissim`, `dissim_defs`
+    `get_rdms`, `plan_rdms`, `get_meta_rdms`, `get_mean_rdms`, `compute_rdm`, `corr_dissim`,
+    `dissim_defs`
 Stacks and their files
     `read_rdms`, `write_rdms`, `check_rdm_stack`, `subset_rdm_df`, `stack_columns`
 Pictures
-    `rdm_mds` (also `my_mds`), `mds_coordinates`, `plot_heatmap`, `plot_metric_comparison`,
-    `plot_measure_comparison`, `plot_montage`
+    `rdm_mds` (also `my_mds`), `mds_coordinates`, `plot_heatmap`, `linkage_order`,
+    `plot_metric_comparison`, `plot_measure_comparison`, `plot_montage`.
+    Of a study of many models on many datasets: `plot_dataset_scatter`, `plot_similarity_spread`,
+    `plot_consistency_boxes`, `plot_model_map`, `plot_similarity_against_gap`, `plot_sample_sizes`
 Choice of stimuli
     `select_stimuli`, `max_disagreement`, `get_extreme_dissims_total`, `selection_report`,
     `get_dissims_that_match`, `get_most_uniform_dissims`
@@ -77,6 +80,7 @@ from pytorch_feature_analysis.images import (
     standard_transform,
 )
 from pytorch_feature_analysis.layers import fetch_layers, index_nested
+from pytorch_feature_analysis.linkage import linkage_order
 from pytorch_feature_analysis.matrices import (
     almost_equals,
     correlate_upper_triang,
@@ -84,18 +88,23 @@ from pytorch_feature_analysis.matrices import (
     get_upper_triang,
     stderr,
 )
+from pytorch_feature_analysis.mean_rdms import get_mean_rdms
 from pytorch_feature_analysis.measure_comparison import compare_measures
 from pytorch_feature_analysis.meta_rdms import get_meta_rdms
 from pytorch_feature_analysis.metric_comparison import compare_rdm_metrics
 from pytorch_feature_analysis.minibatch import get_minibatch_cka
 from pytorch_feature_analysis.models import prepare_model, prepare_models
+from pytorch_feature_analysis.plotting.gaps import plot_similarity_against_gap
 from pytorch_feature_analysis.plotting.heatmap import plot_heatmap
 from pytorch_feature_analysis.plotting.mds import mds_coordinates, my_mds, rdm_mds
 from pytorch_feature_analysis.plotting.metrics import (
     plot_measure_comparison,
     plot_metric_comparison,
 )
+from pytorch_feature_analysis.plotting.model_map import plot_model_map
 from pytorch_feature_analysis.plotting.montage import plot_montage
+from pytorch_feature_analysis.plotting.pairs import plot_dataset_scatter, plot_similarity_spread
+from pytorch_feature_analysis.plotting.study import plot_consistency_boxes, plot_sample_sizes
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 from pytorch_feature_analysis.rdms import get_rdms, plan_rdms
 from pytorch_feature_analysis.sample_sizes import sample_size_sensitivity
@@ -175,6 +184,7 @@ __all__ = [
     "get_decoding_rdms",
     "get_dissims_that_match",
     "get_extreme_dissims_total",
+    "get_mean_rdms",
     "get_meta_rdms",
     "get_minibatch_cka",
     "get_model_activations_for_image",
@@ -187,6 +197,7 @@ __all__ = [
     "jaccard_knn",
     "linear_cka",
     "linear_predictivity",
+    "linkage_order",
     "list_layers",
     "load_image",
     "max_disagreement",
@@ -202,10 +213,16 @@ __all__ = [
     "pickle_dump",
     "pickle_read",
     "plan_rdms",
+    "plot_consistency_boxes",
+    "plot_dataset_scatter",
     "plot_heatmap",
     "plot_measure_comparison",
     "plot_metric_comparison",
+    "plot_model_map",
     "plot_montage",
+    "plot_sample_sizes",
+    "plot_similarity_against_gap",
+    "plot_similarity_spread",
     "pls",
     "prepare_model",
     "prepare_models",

@@ -133,6 +133,33 @@ def checked_stack(
     return stack
 
 
+def check_row(rdm_df: Any, *, argument: str = "rdm_df") -> pd.Series:
+    """Return the only row of a stack, completed, or raise and say what the rows differ in."""
+    if isinstance(rdm_df, pd.Series):
+        rdm_df = rdm_df.to_frame().T
+    if isinstance(rdm_df, pd.DataFrame) and len(rdm_df) != 1:
+        if len(rdm_df) == 0:
+            raise ValueError(
+                f"`{argument}` must have one row, and has none: no row passed the filter that made"
+                " it."
+            )
+        raise ValueError(
+            f"`{argument}` must have one row, and has {len(rdm_df)}, which differ in"
+            f" {', '.join(_differing(rdm_df)) or 'nothing'}. Take one with df_filter."
+        )
+    return check_rdm_stack(rdm_df, argument=argument).iloc[0]
+
+
+def _differing(rdm_df: pd.DataFrame) -> list[str]:
+    """Name the columns that tell rows apart, the numbers in the matrices aside."""
+    aside = ("matrix", "dissim_rankings", "perm_scramble")
+    return [
+        str(column)
+        for column in rdm_df.columns
+        if column not in aside and len(set(rdm_df[column].map(repr))) > 1
+    ]
+
+
 def greedy_orders(matrices: Sequence[np.ndarray]) -> list[tuple[int, ...]]:
     """Compute `greedy_order` of many matrices; those of one size go through it together."""
     orders: list[tuple[int, ...]] = [()] * len(matrices)

@@ -38,6 +38,7 @@ LEVELS = {
         *["mds", "pairwise_complete", "preprocessing", "projection", "similarity.cca"],
         *["similarity.cka", "similarity.conv_samples", "similarity.neighbors"],
         *["similarity.predictivity", "similarity.rdm_agreement", "similarity.shape", "subsets"],
+        "tsne",
     ],
     "1c": ["similarity", "target_subsets"],
     "2a": [
@@ -46,7 +47,7 @@ LEVELS = {
     ],
     "2b": [
         *["accumulation", "activation_schema", "activation_sources", "activations"],
-        *["anova_design", "chosen_measures", "decoding_plan", "planning", "regroup"],
+        *["anova_design", "chosen_measures", "decoding_plan", "linkage", "planning", "regroup"],
         *["stack_parquet", "stack_subset", "stimulus_names"],
     ],
     "2c": [
@@ -59,17 +60,21 @@ LEVELS = {
     "2g": ["decoding_run", "rdm_rows"],
     "3": [
         *["activation_files", "activation_frames", "anova", "comparisons", "decoding"],
-        *["decoding_rdms", "measure_comparison", "meta_rdms", "metric_comparison", "minibatch"],
-        *["rdms", "sample_sizes", "similarity_scores", "tolerance"],
+        *["decoding_rdms", "mean_rdms", "measure_comparison", "meta_rdms", "metric_comparison"],
+        *["minibatch", "rdms", "sample_sizes", "similarity_scores", "tolerance"],
     ],
     "4": ["stimuli"],
     "5a": [
-        *["plotting", "plotting._arguments", "plotting._dots", "plotting._figure"],
-        *["plotting._labels", "plotting._pictures"],
+        *["plotting", "plotting._arguments", "plotting._dots", "plotting._entry_order"],
+        *["plotting._figure", "plotting._labels", "plotting._model_pairs"],
+        "plotting._pictures",
     ],
-    "5b": ["plotting._point_map", "plotting._projected"],
+    "5b": ["plotting._paper", "plotting._point_map", "plotting._projected"],
     "5c": ["plotting._deep_map", "plotting._flat_map"],
-    "5d": ["plotting.heatmap", "plotting.mds", "plotting.metrics", "plotting.montage"],
+    "5d": [
+        *["plotting.gaps", "plotting.heatmap", "plotting.mds", "plotting.metrics"],
+        *["plotting.model_map", "plotting.montage", "plotting.pairs", "plotting.study"],
+    ],
     "5e": ["__init__"],
     "6a": ["demo_digits", "demo_figures"],
     "6b": ["demo"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,8 @@ _CELL_INCHES = 0.32
 _SMALLEST, _LARGEST = 2.6, 9.0
 _MOST_ANNOTATED = 12
 _TICK_POINTS = 7
+# Inches of the bar with its label, of a title, of a letter of a tick's name, of the rest.
+_BAR_INCHES, _TITLE_INCHES, _LETTER_INCHES, _MARGIN_INCHES = 0.75, 0.3, 0.06, 0.35
 
 
 def plot_heatmap(
@@ -25,6 +28,7 @@ def plot_heatmap(
     rows: Mapping[str, Any] | None = None,
     columns: Mapping[str, Any] | None = None,
     *,
+    order: Any = None,
     half: bool = False,
     limits: tuple[float, float] | None = None,
     cmap: Any = "magma",
@@ -47,6 +51,12 @@ def plot_heatmap(
         Which entries stand beside and below, as values (or lists of values) of their labels:
         ``rows={'model': 'alexnet'}, columns={'model': 'resnet18'}`` cuts the rectangle of two
         networks out of the square. Default all.
+    order : 'linkage', list or dict, optional
+        In what order the entries stand: 'linkage' has alike ones side by side, as
+        `linkage_order`, whose result is a list of the entries in their order, as this takes it
+        too; a dict from each entry to its group (a dataset's domain, a model's objective) has
+        groups together, with a line between them, in the order in which the dict first names
+        them. Default that of the RDM.
     half : bool, default False
         Leave out what lies above the diagonal of a square, which says the same.
     limits : (float, float), optional
@@ -78,7 +88,8 @@ def plot_heatmap(
     Raises
     ------
     ValueError
-        Several rows; labels or values that no entry has; `half` of other rows than columns.
+        Several rows; labels or values that no entry has; `half` of other rows than columns; an
+        `order` that does not name every entry once.
 
     Examples
     --------
@@ -97,13 +108,15 @@ def plot_heatmap(
     ['conv1', 'conv2', 'fc1']
     >>> plt.close(ax.figure)
     """
-    from pytorch_feature_analysis.plotting import _arguments, _figure
+    from pytorch_feature_analysis.plotting import _arguments, _entry_order, _figure
 
     row = _arguments.check_row(rdm_df)
     save_to = _figure.check_save_opts(save_opts)
     entries = row["entry_labels"]
     beside = _chosen(entries, rows, "rows")
     below = _chosen(entries, columns, "columns")
+    ordered, groups = _entry_order.order_entries(row, order)
+    beside, below = ([k for k in ordered if k in set(side)] for side in (beside, below))
     if half and beside != below:
         raise ValueError(
             "`half` leaves out what a square says twice, but `rows` and `columns` choose other"
@@ -118,9 +131,12 @@ def plot_heatmap(
     low, high = _arguments.check_pair(limits, argument="limits")
     if annotate is None:
         annotate = max(values.shape) <= _MOST_ANNOTATED
+    named = [_names(entries, places) if labels else [] for places in (below, beside)]
     inches = [
-        float(np.clip(_CELL_INCHES * n, _SMALLEST, _LARGEST)) + 1.4 for n in values.shape[::-1]
+        float(np.clip(_CELL_INCHES * n, _SMALLEST, _LARGEST)) + _room(names)
+        for n, names in zip(values.shape[::-1], named[::-1], strict=True)
     ]
+    inches = [inches[0] + _BAR_INCHES * bar, inches[1] + _TITLE_INCHES * bool(fig_title)]
 
     import matplotlib as mpl
 
@@ -132,9 +148,10 @@ def plot_heatmap(
         image = target.imshow(values, cmap=palette, vmin=low, vmax=high, interpolation="nearest")
         if half:
             target.spines[["top", "right"]].set_visible(False)
-        for axis, places in ((target.xaxis, below), (target.yaxis, beside)):
+        for axis, places, names in zip(
+            (target.xaxis, target.yaxis), (below, beside), named, strict=True
+        ):
             if labels:
-                names = _names(entries, places)
                 axis.set_ticks(range(len(places)), names, fontsize=_TICK_POINTS)
                 if axis is target.xaxis and max(map(len, names)) > 2:
                     axis.set_tick_params(rotation=90)
@@ -144,13 +161,20 @@ def plot_heatmap(
             else:
                 axis.set_ticks([])
         target.tick_params(length=0)
+        for draw, places in ((target.axhline, beside), (target.axvline, below)):
+            for k, (one, other) in enumerate(pairwise(places)):
+                if groups[one] != groups[other]:
+                    draw(k + 0.5, color="white", linewidth=1.5)
         if annotate:
             _annotate(target, image, values)
         if bar:
             metric = row.get("dissim_metric")
             if bar_label is None and isinstance(metric, str):
                 bar_label = metric
-            target.figure.colorbar(image, ax=target, shrink=0.8, pad=0.03, label=bar_label)
+            colours = target.figure.colorbar(image, ax=target, shrink=0.8, pad=0.03)
+            colours.ax.tick_params(labelsize=_TICK_POINTS)
+            if bar_label:
+                colours.set_label(bar_label, fontsize=_TICK_POINTS + 1)
         if fig_title:
             target.set_title(fig_title)
     return target
@@ -186,6 +210,11 @@ def _names(entries: Sequence[Mapping[str, Any]], places: Sequence[int]) -> list[
         ", ".join(str(entries[k][name]) for name in differing or entries[k] if name in entries[k])
         for k in places
     ]
+
+
+def _room(names: Sequence[str]) -> float:
+    """Inches that names beside the cells take."""
+    return _LETTER_INCHES * max(map(len, names), default=0) + _MARGIN_INCHES
 
 
 def _shared(entries: Sequence[Mapping[str, Any]], places: Sequence[int]) -> str:
