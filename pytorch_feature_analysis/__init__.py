@@ -13,12 +13,17 @@ Models and stimuli of a study
     `read_model_table`, `select_models`, `table_models`, `stratified_subset`, `per_class_subset`,
     `save_subset`, `read_subset`
 RDMs of every order
-    `get_rdms`, `plan_rdms`, `get_meta_rdms`, `compute_rdm`, `corr_dissim`, `dissim_defs`
+    `get_rdms`, `plan_rdms`, `get_meta_rdms`, `get_mean_rdms`, `compute_rdm`, `corr_dissim`,
+    `dissim_defs`
 Stacks and their files
     `read_rdms`, `write_rdms`, `check_rdm_stack`, `subset_rdm_df`, `stack_columns`
 Pictures
     `rdm_mds` (also `my_mds`), `mds_coordinates`, `plot_heatmap`, `plot_metric_comparison`,
     `plot_measure_comparison`, `style_similarity`, `plot_montage`
+    `rdm_mds` (also `my_mds`), `mds_coordinates`, `plot_heatmap`, `linkage_order`,
+    `plot_metric_comparison`, `plot_measure_comparison`, `plot_montage`.
+    Of a study of many models on many datasets: `plot_dataset_scatter`, `plot_similarity_spread`,
+    `plot_consistency_boxes`, `plot_model_map`, `plot_similarity_against_gap`, `plot_sample_sizes`
 Choice of stimuli
     `select_stimuli`, `max_disagreement`, `get_extreme_dissims_total`, `selection_report`,
     `get_dissims_that_match`, `get_most_uniform_dissims`
@@ -44,7 +49,8 @@ What can be told from patterns
     `run_2way_svm_analysis`, `get_decoding_rdms`
 How well networks do
     `train_linear_probe`, `fit_linear_probe`, `combine_features`, `score_probabilities`,
-    `probe_models`; `link_to_performance` sets the similarity of networks beside it
+    `probe_models`; `link_to_performance` and `get_performance_gaps` set the similarity of
+    networks beside it
 Frames and tables
     `df_filter` (also `df_subset`), `df_filtsort`, `df_agg`, `df_pivot`, `df_inds2cols`,
     `create_or_append_csv`, `combine_csvs`
@@ -95,6 +101,7 @@ from pytorch_feature_analysis.images import (
 from pytorch_feature_analysis.layer_studies import get_net_similarity, grid_groups
 from pytorch_feature_analysis.layers import fetch_layers, index_nested
 from pytorch_feature_analysis.linear_probe import score_probabilities
+from pytorch_feature_analysis.linkage import linkage_order
 from pytorch_feature_analysis.matrices import (
     almost_equals,
     correlate_upper_triang,
@@ -102,6 +109,7 @@ from pytorch_feature_analysis.matrices import (
     get_upper_triang,
     stderr,
 )
+from pytorch_feature_analysis.mean_rdms import get_mean_rdms
 from pytorch_feature_analysis.measure_comparison import compare_measures
 from pytorch_feature_analysis.meta_rdms import get_meta_rdms
 from pytorch_feature_analysis.metric_comparison import compare_rdm_metrics
@@ -111,13 +119,18 @@ from pytorch_feature_analysis.model_table import read_model_table, select_models
 from pytorch_feature_analysis.models import prepare_model, prepare_models
 from pytorch_feature_analysis.pair_correlations import correlate_with
 from pytorch_feature_analysis.performance import link_to_performance
+from pytorch_feature_analysis.performance_gaps import get_performance_gaps
+from pytorch_feature_analysis.plotting.gaps import plot_similarity_against_gap
 from pytorch_feature_analysis.plotting.heatmap import plot_heatmap
 from pytorch_feature_analysis.plotting.mds import mds_coordinates, my_mds, rdm_mds
 from pytorch_feature_analysis.plotting.metrics import (
     plot_measure_comparison,
     plot_metric_comparison,
 )
+from pytorch_feature_analysis.plotting.model_map import plot_model_map
 from pytorch_feature_analysis.plotting.montage import plot_montage
+from pytorch_feature_analysis.plotting.pairs import plot_dataset_scatter, plot_similarity_spread
+from pytorch_feature_analysis.plotting.study import plot_consistency_boxes, plot_sample_sizes
 from pytorch_feature_analysis.plotting.table import style_similarity
 from pytorch_feature_analysis.probe_rows import combine_features
 from pytorch_feature_analysis.probes import fit_linear_probe, train_linear_probe
@@ -212,11 +225,13 @@ __all__ = [
     "get_decoding_rdms",
     "get_dissims_that_match",
     "get_extreme_dissims_total",
+    "get_mean_rdms",
     "get_meta_rdms",
     "get_minibatch_cka",
     "get_model_activations_for_image",
     "get_most_uniform_dissims",
     "get_net_similarity",
+    "get_performance_gaps",
     "get_rdms",
     "get_similarity_rdms",
     "get_upper_triang",
@@ -228,6 +243,7 @@ __all__ = [
     "linear_cka",
     "linear_predictivity",
     "link_to_performance",
+    "linkage_order",
     "list_layers",
     "load_image",
     "max_disagreement",
@@ -245,10 +261,16 @@ __all__ = [
     "pickle_read",
     "plan_rdms",
     "plan_study",
+    "plot_consistency_boxes",
+    "plot_dataset_scatter",
     "plot_heatmap",
     "plot_measure_comparison",
     "plot_metric_comparison",
+    "plot_model_map",
     "plot_montage",
+    "plot_sample_sizes",
+    "plot_similarity_against_gap",
+    "plot_similarity_spread",
     "pls",
     "prepare_model",
     "prepare_models",

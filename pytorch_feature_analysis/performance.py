@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from pytorch_feature_analysis._cells import object_series
-from pytorch_feature_analysis._checks import check_columns, check_name, check_sequence
-from pytorch_feature_analysis.chosen_measures import direction_of
-from pytorch_feature_analysis.matrices import check_symmetric, mean_of_both
-from pytorch_feature_analysis.rdm_stack import checked_stack, in_words
-from pytorch_feature_analysis.regroup import label_columns
+from pytorch_feature_analysis._checks import check_name, check_sequence
+from pytorch_feature_analysis.performance_gaps import DECIMALS, match_performance
 
 METHODS: dict[str, Callable[[np.ndarray, np.ndarray], tuple[float, float]]] = {
     "pearson": stats.pearsonr,
     "spearman": stats.spearmanr,
 }
 _FEWEST_PAIRS = 3
-# Of gaps that are shares of the same number of images many are equal, but for rounding.
-_DECIMALS = 12
-# What the rows of one network and dataset may not differ in, if their mean is to mean anything.
-_SETTINGS = ("solver", "mode", "settings")
 
 
 def link_to_performance(
@@ -98,6 +91,7 @@ def link_to_performance(
     See Also
     --------
     probe_models : Accuracies.
+    get_performance_gaps : The pairs themselves.
     df_agg : For a summary, as below.
 
     Notes
@@ -150,170 +144,28 @@ def link_to_performance(
     methods = check_sequence(methods, argument="method", of="correlation coefficients")
     for name in methods:
         check_name(name, METHODS, argument="method", what="correlation coefficient")
-    check_name(missing, ("raise", "drop"), argument="missing", what="way to go on")
-    stack = checked_stack(
-        similarity_stack, columns=[dataset_variable, "dissim_metric"], argument="similarity_stack"
-    )
-    stack = stack[stack["perm"] == "orig_data"].reset_index(drop=True)
-    accuracies = _accuracies(performance_frame, dataset_variable, model_variable, metric)
-    domain_of = None if domains is None else _check_domains(domains, stack[dataset_variable])
-    networks = [
-        _networks(keys, labels, model_variable)
-        for keys, labels in zip(stack["entry_keys"], stack["entry_labels"], strict=True)
-    ]
-    datasets = stack[dataset_variable].tolist()
-    if missing == "raise":
-        _check_all_known(datasets, networks, accuracies)
-
-    rows = []
-    labels = [
-        name for name in label_columns(similarity_stack) if name != "domain" or domain_of is None
-    ]
-    cells = {name: stack[name].tolist() for name in labels}
-    for k, (dataset, models) in enumerate(zip(datasets, networks, strict=True)):
-        if dataset not in accuracies:
-            continue
-        known = [place for place, model in enumerate(models) if model in accuracies[dataset]]
-        performance = np.array([accuracies[dataset][models[place]] for place in known])
-        direction = direction_of(stack["dissim_metric"][k], measures) or "distance"
-        matrix = _check_matrix(stack["matrix"][k], direction, dataset, symmetrize)
-        closeness, gaps = _pairs(matrix[np.ix_(known, known)], performance, direction)
-        own = {name: cells[name][k] for name in labels}
-        if domain_of is not None:
-            own["domain"] = domain_of[dataset]
-        rows += [
-            {**own, "direction": direction, "method": name, **_correlated(closeness, gaps, name)}
-            for name in methods
-        ]
-    if not rows:
-        raise ValueError(
-            "`similarity_stack` has no row of a dataset that `performance_frame` has accuracies"
-            " of, so there is nothing to correlate."
+    rows = [
+        {**of_rdm.labels, "direction": of_rdm.direction, "method": name}
+        | _correlated(of_rdm.closeness, of_rdm.gaps, name)
+        for of_rdm in match_performance(
+            similarity_stack,
+            performance_frame,
+            names=(dataset_variable, model_variable, metric),
+            domains=domains,
+            missing=missing,
+            symmetrize=symmetrize,
+            measures=measures,
         )
+        for name in methods
+    ]
     columns = {name: object_series([row[name] for row in rows]) for name in rows[0]}
     table = pd.DataFrame(columns).infer_objects()
     return table.astype({"r": float, "p": float, "n_pairs": int})
 
 
-def _accuracies(
-    frame: pd.DataFrame, dataset_variable: str, model_variable: str, metric: str
-) -> dict[Any, dict[Any, float]]:
-    """Mean accuracy of each network by dataset."""
-    check_columns(frame, [dataset_variable, model_variable, metric], argument="performance_frame")
-    if frame[metric].dtype.kind not in "biuf":
-        raise TypeError(
-            f"`performance_frame` must have numbers in the column {metric!r}, not"
-            f" {frame[metric].dtype}."
-        )
-    means: dict[Any, dict[Any, float]] = {}
-    for (dataset, model), rows in frame.groupby(
-        [dataset_variable, model_variable], sort=False, observed=True
-    ):
-        differ = [
-            name
-            for name in _SETTINGS
-            if name in rows and rows[name].duplicated().sum() < len(rows) - 1
-        ]
-        if not differ and "seed" in rows and rows["seed"].duplicated().any():
-            differ = ["(several rows of one seed)"]
-        if differ:
-            raise ValueError(
-                f"`performance_frame` has rows of {model!r} on {dataset!r} that differ in more"
-                f" than the seed: {', '.join(differ)}. Keep those of one kind with `df_filter`."
-            )
-        means.setdefault(dataset, {})[model] = float(rows[metric].mean(skipna=False))
-    return means
-
-
-def _check_domains(domains: Any, datasets: Iterable[Any]) -> dict[Any, Any]:
-    if not isinstance(domains, (Mapping, pd.Series)):
-        raise TypeError(
-            "`domains` must be a dict, or a Series with datasets as its index, not"
-            f" {type(domains).__name__}."
-        )
-    found = dict(domains.items())
-    absent = [name for name in dict.fromkeys(datasets) if name not in found]
-    if absent:
-        raise ValueError(f"`domains` has no domain for {in_words(absent)}.")
-    return found
-
-
-def _networks(
-    keys: Sequence[Any], labels: Sequence[Mapping[str, Any]], variable: str
-) -> list[Any]:
-    """Which network each entry is."""
-    if all(variable in label for label in labels):
-        models = [label[variable] for label in labels]
-    elif all(len(key) == 1 for key in keys):
-        models = [key[0] for key in keys]
-    else:
-        raise ValueError(
-            f"`similarity_stack` must have networks as entries, but {keys[0]!r} has several parts"
-            f" of which none is called {variable!r}. Make it with"
-            f" `entry_variables`=[{variable!r}]."
-        )
-    twice = [model for model in dict.fromkeys(models) if models.count(model) > 1]
-    if twice:
-        raise ValueError(
-            f"`similarity_stack` has several entries of {in_words(twice)} in one RDM. Choose one"
-            " layer of each network, and make it with"
-            f" `entry_variables`=[{variable!r}]."
-        )
-    return models
-
-
-def _check_all_known(
-    datasets: Sequence[Any],
-    networks: Sequence[Sequence[Any]],
-    accuracies: Mapping[Any, Mapping[Any, float]],
-) -> None:
-    absent = [name for name in dict.fromkeys(datasets) if name not in accuracies]
-    advice = "Add them, or leave out what has none with `missing`='drop'."
-    if absent:
-        raise ValueError(
-            f"`performance_frame` has no accuracies on dataset {in_words(absent)}. {advice}"
-        )
-    for dataset, models in zip(datasets, networks, strict=True):
-        strange = [model for model in models if model not in accuracies[dataset]]
-        if strange:
-            raise ValueError(
-                f"`performance_frame` has no accuracies of {in_words(strange)} on dataset"
-                f" {dataset!r}. {advice}"
-            )
-
-
-def _check_matrix(
-    matrix: np.ndarray, direction: str, dataset: Any, symmetrize: bool
-) -> np.ndarray:
-    diagonal = np.diag(matrix)
-    if direction == "similarity" and np.isfinite(diagonal).any() and np.nanmin(diagonal) > 0.5:
-        raise ValueError(
-            f"`similarity_stack` holds similarities for dataset {dataset!r}, with"
-            f" {np.nanmin(diagonal):g} on the diagonal, where 1 less a similarity is expected."
-            " Give the stack as it was before `to_similarity`."
-        )
-    if symmetrize:
-        return mean_of_both(matrix)
-    check_symmetric(matrix, what=f"`similarity_stack`: the RDM of dataset {dataset!r}")
-    return matrix
-
-
-class _Pairs(NamedTuple):
-    closeness: np.ndarray
-    gaps: np.ndarray
-
-
-def _pairs(matrix: np.ndarray, performance: np.ndarray, direction: str) -> _Pairs:
-    """Similarity, or distance, and gap of each pair of which both are known."""
-    first, second = np.triu_indices(len(matrix), k=1)
-    values = matrix[first, second]
-    gaps = np.abs(performance[first] - performance[second]).round(_DECIMALS)
-    closeness = 1 - values if direction == "similarity" else values
-    is_known = np.isfinite(closeness) & np.isfinite(gaps)
-    return _Pairs(closeness[is_known], gaps[is_known])
-
-
 def _correlated(closeness: np.ndarray, gaps: np.ndarray, method: str) -> dict[str, Any]:
+    is_known = np.isfinite(closeness) & np.isfinite(gaps)
+    closeness, gaps = closeness[is_known], gaps[is_known]
     reason = None
     r = p = np.nan
     if len(gaps) < _FEWEST_PAIRS:
@@ -328,4 +180,4 @@ def _correlated(closeness: np.ndarray, gaps: np.ndarray, method: str) -> dict[st
 
 
 def _is_constant(values: np.ndarray) -> bool:
-    return bool(np.ptp(values) <= 10.0**-_DECIMALS * np.abs(values).max())
+    return bool(np.ptp(values) <= 10.0**-DECIMALS * np.abs(values).max())

@@ -280,3 +280,45 @@ def test_nothing_that_is_given_is_changed():
     before = copy.deepcopy((stack.to_dict("records"), frame.to_dict("records"), domains))
     pfa.link_to_performance(stack, frame, domains=domains)
     np.testing.assert_equal((stack.to_dict("records"), frame.to_dict("records"), domains), before)
+
+
+def test_the_pairs_themselves_are_those_that_are_correlated():
+    stack = pd.DataFrame(
+        {
+            "dataset": ["pets"],
+            "dissim_metric": "linear_cka",
+            "entry_keys": [["a", "b", "c", "d"]],
+            "matrix": [
+                np.array(
+                    [
+                        [0, 0.1, 0.4, 0.3],
+                        [0.1, 0, np.nan, 0.2],
+                        [0.4, np.nan, 0, 0.5],
+                        [0.3, 0.2, 0.5, 0],
+                    ]
+                )
+            ],
+        }
+    )
+    accuracies = pd.DataFrame(
+        {
+            "dataset": "pets",
+            "model": ["a", "a", "b", "c", "d"],
+            "seed": [0, 1, 0, 0, 0],
+            "accuracy": [0.8, 0.9, 0.5, 0.6, 0.55],
+        }
+    )
+    pairs = pfa.get_performance_gaps(stack, accuracies, domains={"pets": "natural"})
+    assert pairs[["model_1", "model_2"]].agg("".join, axis=1).tolist() == [
+        *("ab", "ac", "ad", "bc", "bd", "cd")
+    ]
+    np.testing.assert_allclose(pairs["similarity"], [0.9, 0.6, 0.7, np.nan, 0.8, 0.5])
+    np.testing.assert_allclose(pairs["gap"], [0.35, 0.25, 0.3, 0.1, 0.05, 0.05])
+    assert pairs["accuracy_1"][0] == pytest.approx(0.85)
+    assert set(pairs["domain"]) == {"natural"}
+    assert set(pairs["direction"]) == {"similarity"}
+    link = pfa.link_to_performance(stack, accuracies, method="pearson")
+    known = pairs.dropna()
+    expected = np.corrcoef(known["similarity"], known["gap"])[0, 1]
+    assert link["r"].item() == pytest.approx(expected)
+    assert link["n_pairs"].item() == 5

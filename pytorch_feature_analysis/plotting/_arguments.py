@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytorch_feature_analysis._checks import check_name, check_sequence
 from pytorch_feature_analysis.rdm_stack import check_row as check_row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 logger = logging.getLogger(__name__)
 
@@ -169,3 +173,35 @@ def check_figure_size(fig_size: Any) -> tuple[float, float]:
         check_positive(fig_size[0], argument="fig_size"),
         check_positive(fig_size[1], argument="fig_size"),
     )
+
+
+def check_names(names: Any, drawn: Iterable[Any], *, what: str) -> dict[Any, str]:
+    """Return what things are called in a figure, where not by their own names, or raise.
+
+    What is not drawn is passed over, so that one dict serves many figures.
+    """
+    if names is None:
+        return {}
+    if not isinstance(names, Mapping):
+        raise TypeError(f"`names` must be a dict from a {what} to text, not {names!r}.")
+    known = dict.fromkeys(drawn)
+    absent = [name for name in names if name not in known]
+    if absent and len(absent) == len(names):
+        check_name(absent[0], known, argument="names", what=f"{what} drawn")
+    if absent:
+        logger.info("`names` names what is not drawn: %s.", _in_words(absent))
+    return {name: str(text) for name, text in names.items() if name in known}
+
+
+def check_panels(axes: Any, n_panels: int) -> list[Axes] | None:
+    """Return the axes of a figure of several panels, or None where it is to be made."""
+    if axes is None:
+        return None
+    listed = check_sequence(axes, argument="axes", of="matplotlib Axes")
+    if len(listed) != n_panels:
+        raise ValueError(
+            f"`axes` must be {n_panels}, one for each panel, but there are {len(listed)}."
+        )
+    for ax in listed:
+        check_axes(ax, 2)
+    return listed

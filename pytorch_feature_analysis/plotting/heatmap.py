@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,8 @@ _CELL_INCHES = 0.32
 _SMALLEST, _LARGEST = 2.6, 9.0
 _MOST_ANNOTATED = 12
 _TICK_POINTS = 7
+# Inches of the bar with its label, of a title, of a letter of a tick's name, of the rest.
+_BAR_INCHES, _TITLE_INCHES, _LETTER_INCHES, _MARGIN_INCHES = 0.75, 0.3, 0.06, 0.35
 
 
 def plot_heatmap(
@@ -27,6 +30,7 @@ def plot_heatmap(
     rows: Mapping[str, Any] | None = None,
     columns: Mapping[str, Any] | None = None,
     *,
+    order: Any = None,
     half: bool = False,
     limits: tuple[float, float] | None = None,
     cmap: Any = "magma",
@@ -50,6 +54,12 @@ def plot_heatmap(
         Which entries of a stack stand beside and below, as values (or lists of values) of their
         labels: ``rows={'model': 'alexnet'}, columns={'model': 'resnet18'}`` cuts the rectangle of
         two networks out of the square. Default all.
+    order : 'linkage', list or dict, optional
+        In what order the entries stand: 'linkage' has alike ones side by side, as
+        `linkage_order`, whose result is a list of the entries in their order, as this takes it
+        too; a dict from each entry to its group (a dataset's domain, a model's objective) has
+        groups together, with a line between them, in the order in which the dict first names
+        them. Default that of the RDM.
     half : bool, default False
         Leave out what lies above the diagonal of a square, which says the same.
     limits : (float, float), optional
@@ -82,7 +92,8 @@ def plot_heatmap(
     ------
     ValueError
         Several rows of a stack; labels or values that no entry has; `half` of other rows than
-        columns; a table, and `rows` or `columns`.
+        columns; an `order` that does not name every entry once; a table, and `rows`, `columns` or
+        `order`.
 
     Examples
     --------
@@ -101,18 +112,19 @@ def plot_heatmap(
     ['conv1', 'conv2', 'fc1']
     >>> plt.close(ax.figure)
     """
-    from pytorch_feature_analysis.plotting import _arguments, _figure
+    from pytorch_feature_analysis.plotting import _arguments, _entry_order, _figure
 
     save_to = _figure.check_save_opts(save_opts)
     if isinstance(rdm_df, pd.DataFrame) and not {"matrix", "entry_keys"} & {*rdm_df.columns}:
-        if rows is not None or columns is not None:
+        if any(choice is not None for choice in (rows, columns, order)):
             raise ValueError(
-                "`rows` and `columns` choose entries of a stack, but `rdm_df` is a table; take"
-                " its lines with `loc`."
+                "`rows`, `columns` and `order` choose entries of a stack, but `rdm_df` is a table;"
+                " take its lines with `loc`."
             )
         grid = _grid_of_table(rdm_df)
     else:
-        grid = _grid_of_row(_arguments.check_row(rdm_df), rows, columns)
+        row = _arguments.check_row(rdm_df)
+        grid = _grid_of_row(row, rows, columns, *_entry_order.order_entries(row, order))
     values = np.array(grid.values)
     if half:
         if not grid.is_square:
@@ -127,9 +139,12 @@ def plot_heatmap(
     low, high = _arguments.check_pair(limits, argument="limits")
     if annotate is None:
         annotate = max(values.shape) <= _MOST_ANNOTATED
+    named = [side.names if labels else [] for side in (grid.below, grid.beside)]
     inches = [
-        float(np.clip(_CELL_INCHES * n, _SMALLEST, _LARGEST)) + 1.4 for n in values.shape[::-1]
+        float(np.clip(_CELL_INCHES * n, _SMALLEST, _LARGEST)) + _room(names)
+        for n, names in zip(values.shape[::-1], named[::-1], strict=True)
     ]
+    inches = [inches[0] + _BAR_INCHES * bar, inches[1] + _TITLE_INCHES * bool(fig_title)]
 
     import matplotlib as mpl
 
@@ -144,18 +159,25 @@ def plot_heatmap(
         for axis, side in ((target.xaxis, grid.below), (target.yaxis, grid.beside)):
             if labels:
                 axis.set_ticks(range(len(side.names)), side.names, fontsize=_TICK_POINTS)
+                if axis is target.xaxis and max(map(len, side.names)) > 2:
+                    axis.set_tick_params(rotation=90)
                 if side.title:
                     axis.set_label_text(side.title)
             else:
                 axis.set_ticks([])
         target.tick_params(length=0)
-        for tick in target.get_xticklabels():
-            tick.set(rotation=90 if max(map(len, grid.below.names)) > 2 else 0)
+        for draw, side in ((target.axhline, grid.beside), (target.axvline, grid.below)):
+            for k, (one, other) in enumerate(pairwise(side.groups)):
+                if one != other:
+                    draw(k + 0.5, color="white", linewidth=1.5)
         if annotate:
             _annotate(target, image, values)
         if bar:
             bar_label = grid.measure if bar_label is None else bar_label
-            target.figure.colorbar(image, ax=target, shrink=0.8, pad=0.03, label=bar_label)
+            colours = target.figure.colorbar(image, ax=target, shrink=0.8, pad=0.03)
+            colours.ax.tick_params(labelsize=_TICK_POINTS)
+            if bar_label:
+                colours.set_label(bar_label, fontsize=_TICK_POINTS + 1)
         if fig_title:
             target.set_title(fig_title)
     return target
@@ -167,6 +189,8 @@ class _Side:
 
     names: list[str]
     title: str
+    groups: Sequence[Any] = ()
+    """The group of each, where a line is to stand between groups."""
 
 
 @dataclass(frozen=True)
@@ -201,16 +225,27 @@ def _side_of_table(index: pd.Index) -> _Side:
 
 
 def _grid_of_row(
-    row: pd.Series, rows: Mapping[str, Any] | None, columns: Mapping[str, Any] | None
+    row: pd.Series,
+    rows: Mapping[str, Any] | None,
+    columns: Mapping[str, Any] | None,
+    ordered: Sequence[int],
+    groups: Sequence[Any],
 ) -> _Grid:
     entries = row["entry_labels"]
-    beside = _chosen(entries, rows, "rows")
-    below = _chosen(entries, columns, "columns")
+    sides = []
+    for wanted, argument in ((rows, "rows"), (columns, "columns")):
+        chosen = set(_chosen(entries, wanted, argument))
+        sides.append([k for k in ordered if k in chosen])
+    beside, below = sides
     metric = row.get("dissim_metric")
+    along, across = (
+        _Side(_names(entries, side), _shared(entries, side), [groups[k] for k in side])
+        for side in sides
+    )
     return _Grid(
         row["matrix"][np.ix_(beside, below)],
-        _Side(_names(entries, beside), _shared(entries, beside)),
-        _Side(_names(entries, below), _shared(entries, below)),
+        along,
+        across,
         is_square=beside == below,
         measure=metric if isinstance(metric, str) else None,
     )
@@ -246,6 +281,11 @@ def _names(entries: Sequence[Mapping[str, Any]], places: Sequence[int]) -> list[
         ", ".join(str(entries[k][name]) for name in differing or entries[k] if name in entries[k])
         for k in places
     ]
+
+
+def _room(names: Sequence[str]) -> float:
+    """Inches that names beside the cells take."""
+    return _LETTER_INCHES * max(map(len, names), default=0) + _MARGIN_INCHES
 
 
 def _shared(entries: Sequence[Mapping[str, Any]], places: Sequence[int]) -> str:

@@ -9,32 +9,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pytorch_feature_analysis._checks import check_name, check_sequence
 from pytorch_feature_analysis.activation_schema import check_activations
 from pytorch_feature_analysis.chosen_measures import direction_of
 from pytorch_feature_analysis.dissimilarity import check_metrics, compute_rdms
 from pytorch_feature_analysis.matrices import pearson
 from pytorch_feature_analysis.measure_comparison import pairs_with_reference
 from pytorch_feature_analysis.metric_comparison import RDM_METRICS
+from pytorch_feature_analysis.plotting._paper import (
+    COLOURS,
+    LINE_INCHES,
+    MARKERS,
+    POINTS,
+    legend_below,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Inches of an RDM with its bar, of the panel of points, and of a line of the legend.
+# Inches of an RDM with its bar, and of the panel of points.
 _RDM_INCHES = (1.5, 2.05)
 _POINTS_INCHES = (3.0, 3.2)
-_LINE_INCHES = 0.135
-# Below the axes, so that the names of its ticks and its label have room.
-_LEGEND_INCHES = 0.45
 _MOST_ABREAST = 5
-_POINTS = 7
-# Okabe and Ito's colours, which all can tell apart; each has a form of its own beside.
-_COLOURS = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
-    *("#E69F00", "#56B4E9", "#000000", "#8C6D31"),
-)
-_MARKERS = "osD^vP<X>"
+_NAMED = "metric or measure"
 
 
 def plot_metric_comparison(
@@ -86,7 +84,7 @@ def plot_metric_comparison(
     Raises
     ------
     ValueError
-        Several rows of activations; another number of axes; names of what is not drawn.
+        Several rows of activations; another number of axes; `names` of nothing that is drawn.
 
     See Also
     --------
@@ -107,7 +105,7 @@ def plot_metric_comparison(
     ['pearson', 'L2', 'L2squared', 'L2_normalize', 'L2squared_normalize']
     >>> plt.close(axes[0].figure)
     """
-    from pytorch_feature_analysis.plotting import _figure
+    from pytorch_feature_analysis.plotting import _arguments, _figure
 
     chosen = check_metrics(metrics, argument="metrics")
     checked = check_activations(activations_df)
@@ -118,10 +116,12 @@ def plot_metric_comparison(
         )
     clouds = None if similarity_df is None else _clouds_of(similarity_df, reference)
     measures = [] if clouds is None else [reference, *clouds]
-    called = _check_names(names, [*(metric.name for metric in chosen), *measures])
+    called = _arguments.check_names(
+        names, [*(metric.name for metric in chosen), *measures], what=_NAMED
+    )
     save_to = _figure.check_save_opts(save_opts)
     n_panels = len(chosen) + (clouds is not None)
-    own = _check_axes(axes, n_panels)
+    own = _arguments.check_panels(axes, n_panels)
     palette = _palette(cmap)
     rdms = compute_rdms(checked["activations"].iloc[0], chosen)
 
@@ -189,7 +189,7 @@ def plot_measure_comparison(
     Raises
     ------
     ValueError
-        As in `compare_measures`; names of measures that are not there.
+        As in `compare_measures`; `names` of no measure that is there.
 
     See Also
     --------
@@ -218,11 +218,11 @@ def plot_measure_comparison(
     from pytorch_feature_analysis.plotting import _arguments, _figure
 
     clouds = _clouds_of(similarity_df, reference)
-    called = _check_names(names, [reference, *clouds])
+    called = _arguments.check_names(names, [reference, *clouds], what=_NAMED)
     save_to = _figure.check_save_opts(save_opts)
     _arguments.check_axes(ax, 2)
     width, height = _POINTS_INCHES
-    height += (len(clouds) + 1) * _LINE_INCHES * legend
+    height += (len(clouds) + 1) * LINE_INCHES * legend
     with _figure.drawing_axes(
         ax, plot_style=None, fig_size=(width + 0.4, height), show=show, save_to=save_to
     ) as target:
@@ -245,31 +245,6 @@ def _clouds_of(
     }
 
 
-def _check_names(names: Any, drawn: Sequence[str]) -> dict[str, str]:
-    if names is None:
-        return {}
-    if not isinstance(names, Mapping):
-        raise TypeError(f"`names` must be a dict from metrics or measures to text, not {names!r}.")
-    for name in names:
-        check_name(name, dict.fromkeys(drawn), argument="names", what="metric or measure drawn")
-    return {name: str(text) for name, text in names.items()}
-
-
-def _check_axes(axes: Any, n_panels: int) -> list[Axes] | None:
-    if axes is None:
-        return None
-    from pytorch_feature_analysis.plotting import _arguments
-
-    listed = check_sequence(axes, argument="axes", of="matplotlib Axes")
-    if len(listed) != n_panels:
-        raise ValueError(
-            f"`axes` must be {n_panels}, one for each panel, but there are {len(listed)}."
-        )
-    for ax in listed:
-        _arguments.check_axes(ax, 2)
-    return listed
-
-
 def _palette(cmap: Any) -> Any:
     import matplotlib as mpl
 
@@ -290,7 +265,7 @@ def _size(n_rdms: int, n_lines: int) -> tuple[float, float]:
     width, height = columns * _RDM_INCHES[0], rows * _RDM_INCHES[1]
     if n_lines:
         width += _POINTS_INCHES[0]
-        height = max(height, _POINTS_INCHES[1] + n_lines * _LINE_INCHES)
+        height = max(height, _POINTS_INCHES[1] + n_lines * LINE_INCHES)
     return width, height
 
 
@@ -314,11 +289,11 @@ def _draw_rdm(target: Axes, rdm: np.ndarray, name: str, palette: Any) -> None:
     low, high = (cells.min(), cells.max()) if cells.size else (0.0, 1.0)
     image = target.imshow(rdm, cmap=palette, vmin=low, vmax=high, interpolation="nearest")
     target.set(xticks=[], yticks=[])
-    target.set_title(name, fontsize=_POINTS + 1)
+    target.set_title(name, fontsize=POINTS + 1)
     bar = target.figure.colorbar(
         image, ax=target, location="bottom", pad=0.04, shrink=0.9, ticks=MaxNLocator(4)
     )
-    bar.ax.tick_params(labelsize=_POINTS - 1, length=2)
+    bar.ax.tick_params(labelsize=POINTS - 1, length=2)
     bar.outline.set_visible(False)
 
 
@@ -330,19 +305,14 @@ def _draw_clouds(
     *,
     legend: bool,
 ) -> None:
-    from matplotlib.ticker import MaxNLocator
-    from matplotlib.transforms import ScaledTranslation
-
-    from pytorch_feature_analysis.plotting._figure import root_figure
-
     def shown(name: str) -> str:
         text = called.get(name, name)
         return text if direction_of(name) == "similarity" or name in called else f"1 - {text}"
 
     ends = []
     for k, (name, (one, other)) in enumerate(clouds.items()):
-        colour = _COLOURS[k % len(_COLOURS)]
-        marker = _MARKERS[k % len(_MARKERS)]
+        colour = COLOURS[k % len(COLOURS)]
+        marker = MARKERS[k % len(MARKERS)]
         target.scatter(
             1 - one,
             1 - other,
@@ -369,21 +339,8 @@ def _draw_clouds(
     )
     # A fixed aspect would leave the layout no way to make room for the legend.
     target.set(xlim=limits, ylim=limits)
-    target.set_xlabel(shown(reference), fontsize=_POINTS + 1)
-    target.set_ylabel("similarity", fontsize=_POINTS + 1)
-    for axis in (target.xaxis, target.yaxis):
-        axis.set_major_locator(MaxNLocator(5))
-    target.tick_params(labelsize=_POINTS)
-    target.spines[["top", "right"]].set_visible(False)
+    target.set_xlabel(shown(reference), fontsize=POINTS + 1)
+    target.set_ylabel("similarity", fontsize=POINTS + 1)
+    tidy(target)
     if legend:
-        below = ScaledTranslation(0, -_LEGEND_INCHES, root_figure(target).dpi_scale_trans)
-        target.legend(
-            loc="upper center",
-            bbox_to_anchor=(0.5, 0),
-            bbox_transform=target.transAxes + below,
-            frameon=False,
-            fontsize=_POINTS,
-            borderaxespad=0,
-            handletextpad=0.4,
-            labelspacing=0.3,
-        )
+        legend_below(target)

@@ -1,0 +1,137 @@
+"""The mean of the RDMs of several datasets, and how far they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pytorch_feature_analysis._cells import object_series
+from pytorch_feature_analysis._checks import check_free
+from pytorch_feature_analysis.rdm_stack import checked_stack
+from pytorch_feature_analysis.regroup import (
+    align,
+    check_unique_keys,
+    check_variables,
+    make_groups,
+    rest_variables,
+    row_keys,
+)
+
+
+def get_mean_rdms(
+    rdm_df: pd.DataFrame,
+    over: Sequence[str] = ("dataset",),
+    *,
+    df_name: str = "mean_rdm",
+) -> pd.DataFrame:
+    """Take the mean and the standard deviation of RDMs, cell by cell, such as over datasets.
+
+    Parameters
+    ----------
+    rdm_df : DataFrame
+        A stack of any order, such as the similarities of models on several datasets. All RDMs of
+        a group are of the same entries, which another order does not harm. It is not changed.
+    over : list of str, default ``['dataset']``
+        Columns that tell apart the RDMs that the mean is over; the others tell groups apart.
+    df_name : str, default 'mean_rdm'
+        Name of the result.
+
+    Returns
+    -------
+    DataFrame
+        A stack of two rows for each group, with the columns that tell groups apart (such as
+        ``dissim_metric``), ``entry_keys``, ``entry_labels``, ``df_name``, and
+
+        statistic : str
+            'mean' or 'sd' (ddof 1).
+        matrix : ndarray
+            The means, which `to_similarity` turns into mean similarities where the measure is
+            one; or the standard deviations, which are those of the similarities too. NaN where
+            one of the RDMs is.
+        dissim_metric : str
+            As in the stack for the mean; ``'sd(linear_cka)'`` for the standard deviation.
+        n_rdms : int
+            How many RDMs the group has.
+
+    Raises
+    ------
+    ValueError
+        A group of one RDM alone, or of RDMs of other entries; two RDMs of one dataset.
+
+    See Also
+    --------
+    linkage_order : An order of entries from their mean dissimilarities.
+    plot_similarity_spread : Mean and standard deviation of each pair as a point.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> import pytorch_feature_analysis as pfa
+    >>> stack = pd.DataFrame({
+    ...     "dataset": ["pets", "flowers"],
+    ...     "dissim_metric": "linear_cka",
+    ...     "matrix": [np.array([[0, 0.25], [0.25, 0]]), np.array([[0, 0.75], [0.75, 0]])],
+    ...     "entry_keys": [["vgg16", "dino"]] * 2,
+    ... })
+    >>> means = pfa.get_mean_rdms(stack)
+    >>> means[["dissim_metric", "statistic", "n_rdms"]]
+        dissim_metric statistic  n_rdms
+    0      linear_cka      mean       2
+    1  sd(linear_cka)        sd       2
+    >>> means["matrix"][0].tolist()
+    [[0.0, 0.5], [0.5, 0.0]]
+    """
+    stack = checked_stack(rdm_df, argument="rdm_df")
+    if stack.empty:
+        raise ValueError("`rdm_df` has no rows, so there is nothing to take a mean of.")
+    variables = check_variables(stack, over, argument="over", empty=False)
+    if not isinstance(df_name, str):
+        raise TypeError(f"`df_name` must be a string, not {df_name!r}.")
+    stack = stack.drop(columns="dissim_rankings", errors="ignore")
+    own = [name for name in rdm_df.columns if name in stack.columns and name != "df_name"]
+    grouping = rest_variables(stack, own, variables)
+    check_free(grouping, ["statistic", "n_rdms"], argument="rdm_df")
+    keys = row_keys(stack, variables)
+    groups = make_groups(stack, keys, grouping, set(keys))
+    check_unique_keys(stack, groups)
+    rows: list[dict[str, Any]] = []
+    for group in groups:
+        if len(group.positions) == 1:
+            raise ValueError(
+                f"`rdm_df` has one RDM alone{group.name}, and so no mean over"
+                f" {', '.join(map(repr, variables))}. Name in `over` all that differs, or leave"
+                " columns out that should not tell groups apart."
+            )
+        orders = align(group, stack["entry_keys"].tolist(), stack["entry_labels"].tolist())
+        matrices = [stack["matrix"].iloc[k] for k in group.positions]
+        aligned = np.stack(
+            [
+                matrix if order is None else matrix[np.ix_(order, order)]
+                for matrix, order in zip(matrices, orders, strict=True)
+            ]
+        )
+        first = group.positions[0]
+        labels = {name: stack[name].iloc[first] for name in grouping}
+        for statistic, matrix in (
+            ("mean", aligned.mean(axis=0)),
+            ("sd", aligned.std(axis=0, ddof=1)),
+        ):
+            matrix.flags.writeable = False
+            row = {
+                **labels,
+                "df_name": df_name,
+                "statistic": statistic,
+                "matrix": matrix,
+                "entry_keys": stack["entry_keys"].iloc[first],
+                "entry_labels": stack["entry_labels"].iloc[first],
+                "n_rdms": len(aligned),
+            }
+            if statistic == "sd" and "dissim_metric" in row:
+                row["dissim_metric"] = f"sd({row['dissim_metric']})"
+            rows.append(row)
+    cells = {name: object_series([row[name] for row in rows]) for name in rows[0]}
+    return pd.DataFrame(cells).infer_objects()
