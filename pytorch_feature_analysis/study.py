@@ -348,9 +348,11 @@ def _key(study: Study, step: str) -> str:
 
 
 def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(file for file in path.rglob("*.npz") if ".superseded" not in file.name)
-    return [path] if path.is_file() else []
+    """Files of a result, without those that were superseded or left half-written."""
+    if not path.is_dir():
+        return [path] if path.is_file() else []
+    found = sorted(path.rglob("*.npz"))
+    return [file for file in found if file.name[0] != "." and ".superseded" not in file.name]
 
 
 def _is_done(study: Study, step: str, made: dict[str, str]) -> bool:

@@ -255,7 +255,9 @@ def test_a_study_that_is_killed_goes_on_to_the_same_frames(folder, tmp_path_fact
     n_before = len(list(store.glob("*/*/*.npz")))
     assert n_before >= 3
     run(folder)
-    assert len(list(store.glob("*/*/*.npz"))) == 24
+    # What was half-written when it was killed has a hidden name.
+    assert len(list(store.glob("*/*/[!.]*.npz"))) == 24
+    assert pfa.plan_study(folder / "study.toml")["state"][0] == "24 of 24 files"
     made = results(folder)
     for name, frame in results(other).items():
         pd.testing.assert_frame_equal(made[name], frame, check_exact=False, atol=1e-6)
