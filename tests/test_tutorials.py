@@ -391,5 +391,8 @@ def test_the_performance_of_the_sixth_goes_with_similarity_as_its_text_says(run)
     r = link[link["measure"] == "linear CKA"].set_index("dataset")["r"]
     assert r.max() < 0
     assert abs(r["photographs"]) < 0.25
+    score = names["accuracy"]["letters"].to_numpy()
+    gaps = np.abs(score[:, None] - score)[np.triu_indices(18, k=1)]
+    assert gaps[names["values"]["letters"] > 0.88].max() > 0.12
     assert names["accuracy"]["photographs"].max() < 0.55
     assert names["accuracy"]["digits"].min() > 0.8
