@@ -53,8 +53,8 @@ def test_there_are_tutorials():
     names = [path.stem for path in TUTORIALS]
     assert names[:2] == ["01_from_images_to_meta_rdms", "02_large_runs"]
     assert names[2:4] == ["03_rdm_metrics_and_cka", "04_svcca_and_transfer"]
-    assert names[4:6] == ["05_minibatch_cka", "07_choosing_stimuli"]
-    assert names[6:] == ["08_units_svm_anova"]
+    assert names[4:6] == ["05_minibatch_cka", "06_consistency_across_datasets"]
+    assert names[6:] == ["07_choosing_stimuli", "08_units_svm_anova"]
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
@@ -338,3 +338,61 @@ def test_the_gain_of_the_fourth_goes_with_similarity_as_its_text_says(run):
     five = worth.xs("five", level="networks")
     assert (five["p by shuffling"] > five["p"]).all()
     assert worth["n"].tolist() == [30, 20] * 3
+
+
+def test_the_networks_of_the_sixth_are_alike_as_its_text_says(run):
+    folder, names = run(_called("06"))
+    assert len(names["models"]) == 18
+    assert len(names["images"]) == 5
+    assert len(names["typefaces"]) == 21
+    same = np.array(names["kinds"]["same objective"])
+    for of_pairs in names["values"].values():
+        assert len(of_pairs) == 153
+        assert 0.03 < of_pairs[same].mean() - of_pairs[~same].mean() < 0.15
+    plan = pfa.plan_study(folder / "tutorial_06" / "study.toml")
+    assert plan["step"].tolist() == [
+        *("features", "similarity", "consistency", "probes", "performance"),
+    ]
+    assert plan["state"][0] == "0 of 180 files"
+
+
+def test_the_consistency_of_the_sixth_is_what_its_text_says(run):
+    _, names = run(_called("06"))
+    of_all = names["of_all"]
+    assert len(of_all) == 10
+    assert of_all["ci_low"].min() > 0
+    assert (of_all["ci_high"] - of_all["ci_low"]).median() > 0.3
+    assert of_all["r"].max() < 0.85
+    assert names["ceiling"]["r"].min() > 0.85
+    medians = names["consistency"].query("by == 'all'").groupby("measure")["r"].median()
+    assert np.ptp(medians) < 0.2
+    r_table = names["r_table"]
+    for row in of_all.itertuples():
+        assert r_table.loc[row.dataset_1, row.dataset_2] == pytest.approx(row.r)
+
+
+def test_the_sets_of_the_sixth_are_told_apart_no_better_than_its_text_says(run):
+    _, names = run(_called("06"))
+    alone = names["of_sets"].query("set_1 == set_2 == 'self-supervised'")
+    has_letters = (alone["dataset_1"] == "letters") | (alone["dataset_2"] == "letters")
+    assert alone.loc[has_letters, "r"].max() < 0.4
+    assert alone.loc[~has_letters, "r"].min() > 0.6
+    by_sets = names["by_sets"].loc["objective"]
+    assert by_sets["median"].idxmin() == "autoencoder + autoencoder"
+    of_sets = names["of_sets"]
+    assert len(of_sets) == 150
+    assert 0.1 < (of_sets["ci_low"] > 0).mean() < 0.35
+    assert names["tests"][["p_bonferroni", "p_fdr"]].min().min() > 0.05
+
+
+def test_the_performance_of_the_sixth_goes_with_similarity_as_its_text_says(run):
+    _, names = run(_called("06"))
+    link = names["link"].query("method == 'pearson'")
+    r = link[link["measure"] == "linear CKA"].set_index("dataset")["r"]
+    assert r.max() < 0
+    assert abs(r["photographs"]) < 0.25
+    score = names["accuracy"]["letters"].to_numpy()
+    gaps = np.abs(score[:, None] - score)[np.triu_indices(18, k=1)]
+    assert gaps[names["values"]["letters"] > 0.88].max() > 0.12
+    assert names["accuracy"]["photographs"].max() < 0.55
+    assert names["accuracy"]["digits"].min() > 0.8
