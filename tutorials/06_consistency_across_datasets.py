@@ -367,9 +367,10 @@ plt.close(figure)
 
 # %% [markdown]
 # For all networks, r is above 0 for every two datasets, and so is the whole of its interval: the
-# same pairs tend to be alike. But the intervals are wide, and r is far from what the halves of one
-# dataset give (0.9 and more). So the gap is not due to the images that happened to be taken: what
-# is found on digits is found on letters in part only. The three measures agree on that.
+# same pairs tend to be alike. But the intervals are wide, and r is below what the halves of one
+# dataset give (about 0.9 or more), in most cases far below. So the images that happened to be
+# taken explain little of what is missing: what is found on digits is found on letters in part
+# only. The three measures agree on that.
 #
 # ## 5. Does it depend on the kind of network?
 #
@@ -538,8 +539,8 @@ print(pfa.plan_study(folder / "study.toml")[["step", "state"]])
 # Of these networks, a similarity that was found on one dataset tells about another, but less than
 # its two decimals suggest. With other first weights (three more sets were tried), r between two
 # datasets was 0.3 to 0.85, with faces and photographs always among the two highest. That of
-# self-supervised networks was 0.7 or more without letters, and 0.4 or less with them; that of
-# autoencoders was always the lowest of the objectives, and once the test that is corrected for
-# their number told them from another set (p = 0.04). For similarity and accuracy, r was -0.1 to
+# self-supervised networks was 0.7 or more without letters, and about 0.4 or less with them. The
+# median of autoencoders was always the lowest of the objectives, and in one of the three sets a
+# corrected test told sets of networks apart (p = 0.04). For similarity and accuracy, r was -0.1 to
 # -0.7, and the datasets came in another order each time. What repeats itself like this deserves
 # more networks; by these alone, the intervals are all that can be said.
