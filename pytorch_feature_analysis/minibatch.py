@@ -45,7 +45,7 @@ _INPUT_KEYS = ("image", "images", "pixel_values", "input", "inputs", "x")
 _KEPT_PIXELS = 2**29
 # Numbers that are taken from their reference and multiplied at a time: what a processor's caches
 # hold, in so many parts.
-_CHUNK_NUMBERS = 2**19
+_CHUNK_NUMBERS = 2**20
 _PARTS = 8
 
 
@@ -53,7 +53,7 @@ def get_minibatch_cka(
     models_dict: Mapping[str, nn.Module],
     images: Sequence[Any] | Iterable[Any],
     which_layers: Mapping[str, Sequence[Any]] | Sequence[Any] | None = None,
-    batch_size: int = 64,
+    batch_size: int = 32,
     epochs: int = 1,
     *,
     activation_types: Sequence[str] = ("unit_level",),
@@ -80,7 +80,7 @@ def get_minibatch_cka(
         are.
     which_layers : dict of str to sequence, or sequence, optional
         As in `get_rdms`: per model, or for all. Default: the input and all leaf modules.
-    batch_size : int, default 64
+    batch_size : int, default 32
         Images a batch of a list, at least 4; batches are as equally long as can be, and none has
         fewer than 4. A loader has its own.
     epochs : int, default 1
