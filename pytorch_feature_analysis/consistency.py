@@ -15,9 +15,10 @@ from pytorch_feature_analysis._checks import (
     check_random_state,
     check_share,
 )
-from pytorch_feature_analysis.model_pairs import PairTable, Study, name_of, read_study
+from pytorch_feature_analysis.model_pairs import PairTable, Study, read_study
 from pytorch_feature_analysis.model_sets import INTERVAL_COLUMNS, RESULT_COLUMNS, SetPair
-from pytorch_feature_analysis.pair_correlation import (
+from pytorch_feature_analysis.rdm_stack import in_words, name_of
+from pytorch_feature_analysis.resampling import (
     METHODS,
     MINIMUM,
     common_counts,
@@ -25,7 +26,6 @@ from pytorch_feature_analysis.pair_correlation import (
     expanded_interval,
     resampled_correlations,
 )
-from pytorch_feature_analysis.rdm_stack import in_words
 
 
 def get_consistency(

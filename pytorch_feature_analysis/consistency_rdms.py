@@ -17,7 +17,7 @@ from pytorch_feature_analysis._files import save_or_rescue
 from pytorch_feature_analysis.dissimilarity import check_metrics
 from pytorch_feature_analysis.meta_frame import GroupPlan, assemble
 from pytorch_feature_analysis.model_pairs import Study, read_study
-from pytorch_feature_analysis.pair_correlation import METHODS, MINIMUM, dissimilarities
+from pytorch_feature_analysis.resampling import METHODS, MINIMUM, dissimilarities
 from pytorch_feature_analysis.selection import greedy_order
 from pytorch_feature_analysis.stack_files import check_stack_path, write_rdms
 from pytorch_feature_analysis.stack_schema import is_lineage

@@ -8,6 +8,7 @@ without this library, and features are mapped from where they lie and not loaded
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 import zipfile
@@ -20,6 +21,16 @@ import numpy as np
 from pytorch_feature_analysis._files import atomic_write
 
 _COPIED_AT_A_TIME = 2**24
+
+
+def feature_path(folder: Path, dataset: str, model: str, split: str) -> Path:
+    """Say where a file of a store is."""
+    return folder / path_name(dataset) / path_name(model) / f"{path_name(split)}.npz"
+
+
+def path_name(name: str) -> str:
+    """Say what a dataset, model or split is called in paths: a slash becomes '_'."""
+    return name.replace("/", "_").replace(os.sep, "_")
 
 
 class StoredFeatures(NamedTuple):
@@ -61,8 +72,8 @@ class FeatureWriter:
         keys: Sequence[Any],
         targets: Sequence[Any] | None,
         settings: Mapping[str, Any],
-    ) -> tuple[int, int]:
-        """Write the file, whole or not at all; returns the shape of the features."""
+    ) -> None:
+        """Write the file, whole or not at all."""
         self._rows.seek(0)
         with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             with archive.open("features.npy", "w", force_zip64=True) as file:
@@ -75,7 +86,6 @@ class FeatureWriter:
             for name, array in texts.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                     np.lib.format.write_array(file, array, allow_pickle=False)
-        return self._shape
 
     def close(self) -> None:
         """Give back the room on the disk."""

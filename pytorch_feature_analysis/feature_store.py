@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -16,8 +15,12 @@ from pytorch_feature_analysis._cells import object_series
 from pytorch_feature_analysis._checks import check_name
 from pytorch_feature_analysis._files import check_path
 from pytorch_feature_analysis.checkpoints import load_without_code
-from pytorch_feature_analysis.feature_files import StoredFeatures, read_feature_file
-from pytorch_feature_analysis.subset_files import read_subset
+from pytorch_feature_analysis.feature_files import (
+    StoredFeatures,
+    path_name,
+    read_feature_file,
+)
+from pytorch_feature_analysis.subset_files import check_positions, read_subset
 
 
 def read_features(
@@ -38,8 +41,9 @@ def read_features(
     datasets, models, splits : list of str, optional
         Which to open; default all there are.
     subsets : dict, optional
-        By dataset, or by (dataset, split), the places of the stimuli to take, as of
-        `stratified_subset`, or the path of a file of `save_subset`.
+        By dataset, or by (dataset, split), the positions of the stimuli to take, as of
+        `stratified_subset`, or the path of a file of `save_subset`. Stimuli come in the order of
+        the dataset.
 
     Returns
     -------
@@ -86,17 +90,15 @@ def read_features(
             " '<dataset>/<model>/features_<split>.pt'."
         )
     for argument, names in (("dataset", datasets), ("model", models), ("split", splits)):
-        known = list(dict.fromkeys(getattr(file, argument) for file in files))
-        for name in names or ():
-            check_name(name, known, argument=f"{argument}s", what=argument)
-        files = [file for file in files if names is None or getattr(file, argument) in names]
-    known_places = {file.dataset for file in files} | {
-        (file.dataset, file.split) for file in files
-    }
-    for name in subsets or ():
-        check_name(name, known_places, argument="subsets", what="dataset")
+        if names is not None:
+            known = list(dict.fromkeys(getattr(file, argument) for file in files))
+            wanted = [path_name(name) for name in names]
+            for name in wanted:
+                check_name(name, known, argument=f"{argument}s", what=argument)
+            files = [file for file in files if getattr(file, argument) in wanted]
+    chosen = _check_subsets(subsets or {}, files)
     shared: dict[Any, Any] = {}
-    rows = [_row(file, subsets or {}, shared) for file in files]
+    rows = [_row(file, chosen, shared) for file in files]
     cells = {name: [row[name] for row in rows] for name in rows[0]}
     held = ("activations", "entry_keys", "entry_labels", "targets")
     return pd.DataFrame(
@@ -151,6 +153,17 @@ def _read_tensor(path: Path) -> torch.Tensor:
     return found
 
 
+def _check_subsets(subsets: Mapping[Any, Any], files: Sequence[_StoreFile]) -> dict[Any, Any]:
+    """Return subsets by the names that datasets and splits have in paths."""
+    known = {file.dataset for file in files} | {(file.dataset, file.split) for file in files}
+    found = {}
+    for key, subset in subsets.items():
+        name = tuple(map(path_name, key)) if isinstance(key, tuple) else path_name(key)
+        check_name(name, known, argument="subsets", what="dataset")
+        found[name] = subset
+    return found
+
+
 def _row(file: _StoreFile, subsets: Mapping[Any, Any], shared: dict[Any, Any]) -> dict[str, Any]:
     stored = file.read()
     dataset = stored.settings.get("dataset", file.dataset)
@@ -160,13 +173,14 @@ def _row(file: _StoreFile, subsets: Mapping[Any, Any], shared: dict[Any, Any]) -
         raise ValueError(
             f"'{file.path}' has features of {len(keys)} stimuli, and {len(targets)} targets."
         )
-    chosen = subsets.get((file.dataset, file.split), subsets.get(file.dataset))
-    if isinstance(chosen, (str, os.PathLike)):
-        chosen = read_subset(chosen, n_stimuli=len(keys))
-    if chosen is not None:
-        places = _check_places(chosen, len(keys), what=f"the dataset {dataset}")
-        features, keys = features[places], [keys[k] for k in places]
-        targets = None if targets is None else [targets[k] for k in places]
+    subset = subsets.get((file.dataset, file.split), subsets.get(file.dataset))
+    if subset is not None:
+        if isinstance(subset, (str, os.PathLike)):
+            positions = read_subset(subset, n_stimuli=len(keys))
+        else:
+            positions = check_positions(subset, len(keys), f"`subsets` of '{dataset}'")
+        features, keys = features[positions], [keys[k] for k in positions]
+        targets = None if targets is None else [targets[k] for k in positions]
     names = stored.settings["key_names"]
     # The models of a dataset share what is the same, which a copy each would make large.
     key = (dataset, split, tuple(keys), None if targets is None else tuple(targets))
@@ -183,18 +197,3 @@ def _row(file: _StoreFile, subsets: Mapping[Any, Any], shared: dict[Any, Any]) -
         "entry_labels": shared[key][1],
         "targets": shared[key][2],
     }
-
-
-def _check_places(places: Any, n: int, *, what: str) -> np.ndarray:
-    """Return places of stimuli as an array, or raise unless they are in `what`, each once."""
-    found = np.asarray(places)
-    if found.dtype.kind not in "iu" or found.ndim != 1:
-        raise TypeError(f"`subsets` must hold lists of whole numbers, not {places!r}.")
-    if len(found) and (found.min() < 0 or found.max() >= n):
-        outside = found.max() if found.min() >= 0 else found.min()
-        raise ValueError(
-            f"`subsets` names stimulus {outside} of {what}, which has the stimuli 0 to {n - 1}."
-        )
-    if len(np.unique(found)) < len(found):
-        raise ValueError(f"`subsets` names a stimulus of {what} more than once.")
-    return found

@@ -23,6 +23,7 @@ from pytorch_feature_analysis.batches import tensor_batches
 from pytorch_feature_analysis.feature_files import (
     FeatureWriter,
     StoredFeatures,
+    feature_path,
     read_feature_file,
 )
 from pytorch_feature_analysis.feature_sources import Source, Stimulus, check_sources, chunks
@@ -168,19 +169,25 @@ def extract_features(
     folder = check_path(out_folder, argument="out_folder")
     sources = check_sources(datasets)
 
+    of_model = {
+        name: {
+            "model": name,
+            "module": of_models[name],
+            "weights": weights_hash(model),
+            "preprocessing": _preprocessing(model),
+        }
+        for name, model in models.items()
+    }
     jobs = []
     for source in sources:
         for name, model in models.items():
             settings = {
                 "dataset": source.dataset,
                 "split": source.split,
-                "model": name,
-                "module": of_models[name],
+                **of_model[name],
                 "pooling": pooling,
                 "normalize": bool(normalize),
                 "exclude_prefix_tokens": bool(exclude_prefix_tokens),
-                "weights": weights_hash(model),
-                "preprocessing": _preprocessing(model),
                 "key_names": list(source.key_names),
                 "content": source.content,
             }
@@ -189,21 +196,20 @@ def extract_features(
             jobs.append(
                 _Job(model, source, path, layers, kind, settings, batch_size, where, threads)
             )
-    shapes: dict[int, tuple[int, int]] = {}
-    to_do = []
+    _check_places(jobs)
+    agreement = _Agreement()
+    shapes: dict[int, tuple[int, ...]] = {}
     for place, job in enumerate(jobs):
-        found = job.found()
-        if found is None:
-            to_do.append(place)
-        else:
-            shapes[place] = found
-    made = set(to_do)
-    _check_agreement([job for place, job in enumerate(jobs) if place not in made])
+        stored = job.found()
+        if stored is not None:
+            shapes[place] = agreement.add(job, stored)
+    to_do = [place for place in range(len(jobs)) if place not in shapes]
     with tqdm(total=len(to_do), desc="files", disable=not (progress and to_do)) as bar:
-        for place, shape in iter_finished(_run, [jobs[k] for k in to_do], num_cores=num_cores):
-            shapes[to_do[place]] = shape
+        for number, _ in iter_finished(_run, [jobs[k] for k in to_do], num_cores=num_cores):
+            job = jobs[to_do[number]]
+            shapes[to_do[number]] = agreement.add(job, read_feature_file(job.path))
             bar.update()
-    _check_agreement(jobs)
+    made = set(to_do)
     return pd.DataFrame(
         [
             {
@@ -220,12 +226,6 @@ def extract_features(
     )
 
 
-def feature_path(folder: Path, dataset: str, model: str, split: str) -> Path:
-    """Say where a file of a store is; a slash in a name becomes '_'."""
-    parts = [name.replace("/", "_").replace(os.sep, "_") for name in (dataset, model, split)]
-    return folder / parts[0] / parts[1] / f"{parts[2]}.npz"
-
-
 @dataclass(frozen=True)
 class _Job:
     """One file to be."""
@@ -240,15 +240,14 @@ class _Job:
     device: Any
     num_threads: int
 
-    def found(self) -> tuple[int, int] | None:
-        """Shape of the features where the file is there, whole, and of these settings."""
+    def found(self) -> StoredFeatures | None:
+        """Open the file where it is there, whole, and of these settings."""
         if not self.path.exists():
             return None
         try:
             stored = read_feature_file(self.path)
         except ValueError as error:
             logger.warning("%s It is made anew.", error)
-            self.path.unlink()
             return None
         changed = [
             key for key, value in self.settings.items() if stored.settings.get(key) != value
@@ -260,19 +259,29 @@ class _Job:
                 "'%s' was made with another %s; it is made anew.", self.path, ", ".join(changed)
             )
             return None
-        return stored.features.shape[0], stored.features.shape[1]
+        return stored
 
 
-def _run(job: _Job) -> tuple[int, int]:
-    """Make a file; returns the shape of its features."""
+def _check_places(jobs: Sequence[_Job]) -> None:
+    """Raise where two files to be have one path."""
+    owners: dict[Path, str] = {}
+    for job in jobs:
+        names = f"{job.source.name}, model '{job.settings['model']}'"
+        other = owners.setdefault(job.path, names)
+        if other != names:
+            raise ValueError(
+                f"The features of {other}, and of {names} would be the same file '{job.path}'."
+                " Give other names: in names of files, a slash is '_'."
+            )
+
+
+def _run(job: _Job) -> None:
+    """Make a file."""
     with using_threads(job.num_threads):
-        shape, _ = in_batches_that_fit(
-            lambda size: _pass(job, size), job.batch_size, job.settings["model"]
-        )
-    return shape
+        in_batches_that_fit(lambda size: _pass(job, size), job.batch_size, job.settings["model"])
 
 
-def _pass(job: _Job, batch_size: int) -> tuple[int, int]:
+def _pass(job: _Job, batch_size: int) -> None:
     name = job.settings["model"]
     first = next(job.source.stimuli())
     example = _as_input(first, job.model, name)
@@ -300,9 +309,7 @@ def _pass(job: _Job, batch_size: int) -> tuple[int, int]:
     try:
         stream_outputs(job.model, batches(), choice.targets[:1], keep, device=job.device)
         keep_previous(job.path)
-        return writer.save(
-            job.path, keys, targets if job.source.has_targets else None, job.settings
-        )
+        writer.save(job.path, keys, targets if job.source.has_targets else None, job.settings)
     finally:
         writer.close()
 
@@ -337,13 +344,16 @@ def _unit_length(features: np.ndarray) -> np.ndarray:
     return unit
 
 
-def _check_agreement(jobs: Sequence[_Job]) -> None:
-    """Raise where models of a dataset have other stimuli or targets."""
-    first: dict[tuple[str, str], tuple[str, StoredFeatures]] = {}
-    for job in jobs:
-        stored, name = read_feature_file(job.path), job.settings["model"]
-        place = (job.source.dataset, job.source.split)
-        model, other = first.setdefault(place, (name, stored))
+class _Agreement:
+    """Sees to it that all models of a dataset have the same stimuli and targets."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[str, str], tuple[str, StoredFeatures]] = {}
+
+    def add(self, job: _Job, stored: StoredFeatures) -> tuple[int, ...]:
+        """Return the shape of the features, or raise where they differ from those before."""
+        name, place = job.settings["model"], (job.source.dataset, job.source.split)
+        model, other = self._first.setdefault(place, (name, stored))
         for what, one, two in (
             ("stimuli", other.keys, stored.keys),
             ("targets", other.targets or [], stored.targets or []),
@@ -361,3 +371,4 @@ def _check_agreement(jobs: Sequence[_Job]) -> None:
                 f" ({detail}). A loader must not shuffle; remove '{job.path}' or the other file,"
                 " and call again."
             )
+        return stored.features.shape

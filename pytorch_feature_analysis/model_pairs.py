@@ -12,7 +12,7 @@ import pandas as pd
 from pytorch_feature_analysis.entry_subsets import EntryKey
 from pytorch_feature_analysis.matrices import check_symmetric, mean_of_both, to_condensed
 from pytorch_feature_analysis.model_sets import ModelSets, SetPair, check_model_sets
-from pytorch_feature_analysis.rdm_stack import checked_stack, in_words
+from pytorch_feature_analysis.rdm_stack import checked_stack, in_words, name_of
 from pytorch_feature_analysis.regroup import (
     Group,
     check_grouping,
@@ -93,11 +93,6 @@ def read_study(
     shared = [model for model in models if all(model in table.models for table in tables)]
     sets = check_model_sets(model_table, by, anchors, models, shared)
     return Study(stack, grouping, dataset_variable, tables, sets)
-
-
-def name_of(key: EntryKey) -> Hashable:
-    """Name of a model as a table has it: a key of one part without its tuple."""
-    return key[0] if len(key) == 1 else key
 
 
 def _pair_table(

@@ -11,20 +11,23 @@ from scipy.stats import pearsonr, spearmanr
 
 from pytorch_feature_analysis._checks import check_columns, check_name, check_sequence
 from pytorch_feature_analysis.entry_subsets import EntryKey
-from pytorch_feature_analysis.rdm_stack import as_key, checked_stack, in_words
+from pytorch_feature_analysis.rdm_stack import as_key, checked_stack, in_words, name_of
 from pytorch_feature_analysis.regroup import MADE_ANEW, is_scramble
-from pytorch_feature_analysis.similarity_tables import compared_values, name_of, numbers_of
+from pytorch_feature_analysis.similarity_tables import compared_values, numbers_of
 from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS, is_lineage
 
 # From pairs of keys to numbers.
 _Pairs = dict[tuple[EntryKey, EntryKey], float]
 
-_METHODS: dict[str, Callable[[np.ndarray, np.ndarray], Any]] = {
+METHODS: dict[str, Callable[[np.ndarray, np.ndarray], Any]] = {
     "pearson": pearsonr,
     "spearman": spearmanr,
 }
+_FEWEST = 3
 _RESULTS = ("compared", "method", "r", "p", "n", "n_missing", "reason")
 _EQUAL = {"similarity": "equal similarities", "distance": "equal distances"}
+# Numbers that differ by less, beside the largest, are equal but for rounding.
+_ROUNDING = 1e-12
 
 
 def correlate_with(
@@ -112,7 +115,7 @@ def correlate_with(
     0   fc1  similarity   pearson  0.954  3
     1   fc1  similarity  spearman  1.000  3
     """
-    methods = _check_methods(method)
+    methods = check_methods(method)
     checked = checked_stack(stack, columns=["dissim_metric"], argument="stack")
     if column is None:
         given = _pairs_of_table(frame)
@@ -139,21 +142,11 @@ def correlate_with(
         values, compared = compared_values(matrix, metric, argument="stack")
         x, y, n_missing = _paired(values, keys, given)
         for name in methods:
-            r, p, reason = _correlation(x, y, name, compared)
+            r, p, reason = correlate(x, y, name, (_EQUAL[compared], "equal numbers"))
             results.append((compared, name, r, p, len(x), n_missing, reason))
     repeated = np.repeat(np.arange(len(checked)), len(methods))
     told = checked[labels].iloc[repeated].reset_index(drop=True)
     return pd.concat([told, pd.DataFrame(results, columns=list(_RESULTS))], axis=1)
-
-
-def _check_methods(method: Any) -> list[str]:
-    listed = [method] if isinstance(method, str) else method
-    methods = check_sequence(listed, argument="method", of="names")
-    if not methods:
-        raise ValueError(f"`method` names none; there are: {', '.join(_METHODS)}.")
-    for name in methods:
-        check_name(name, _METHODS, argument="method", what="correlation")
-    return methods
 
 
 def _pairs_of_rows(frame: Any, column: Any, pair_columns: Any) -> _Pairs:
@@ -230,20 +223,25 @@ def _paired(
     return both[:, 0], both[:, 1], n_pairs - len(both)
 
 
-def _correlation(
-    x: np.ndarray, y: np.ndarray, method: str, compared: str
+def check_methods(method: Any) -> list[str]:
+    """Return the names of correlations, of which there is one at least, or raise."""
+    listed = [method] if isinstance(method, str) else method
+    methods = check_sequence(listed, argument="method", of="names")
+    if not methods:
+        raise ValueError(f"`method` names none; there are: {', '.join(METHODS)}.")
+    for name in methods:
+        check_name(name, METHODS, argument="method", what="correlation")
+    return methods
+
+
+def correlate(
+    x: np.ndarray, y: np.ndarray, method: str, equal: tuple[str, str]
 ) -> tuple[float, float, str]:
-    """r, p, and why they are NaN."""
-    if len(x) < 3:
-        return np.nan, np.nan, "fewer than 3 pairs"
-    if _is_constant(x):
-        return np.nan, np.nan, _EQUAL[compared]
-    if _is_constant(y):
-        return np.nan, np.nan, "equal numbers"
-    result = _METHODS[method](x, y)
+    """Return r, p, and why they are NaN: `equal` says it of x and of y that do not differ."""
+    if len(x) < _FEWEST:
+        return np.nan, np.nan, f"fewer than {_FEWEST} pairs"
+    for values, reason in zip((x, y), equal, strict=True):
+        if np.ptp(values) <= _ROUNDING * np.abs(values).max():
+            return np.nan, np.nan, reason
+    result = METHODS[method](x, y)
     return float(result.statistic), float(result.pvalue), ""
-
-
-def _is_constant(x: np.ndarray) -> bool:
-    """Whether numbers are equal but for rounding."""
-    return bool(np.ptp(x) <= 1e-12 * np.abs(x).max())

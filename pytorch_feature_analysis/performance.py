@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from pytorch_feature_analysis._cells import object_series
-from pytorch_feature_analysis._checks import check_name, check_sequence
-from pytorch_feature_analysis.performance_gaps import DECIMALS, match_performance
-
-METHODS: dict[str, Callable[[np.ndarray, np.ndarray], tuple[float, float]]] = {
-    "pearson": stats.pearsonr,
-    "spearman": stats.spearmanr,
-}
-_FEWEST_PAIRS = 3
+from pytorch_feature_analysis.pair_correlations import check_methods, correlate
+from pytorch_feature_analysis.performance_gaps import match_performance
 
 
 def link_to_performance(
@@ -140,10 +133,7 @@ def link_to_performance(
     0  natural   pearson   -0.25  1.061        2
     1  natural  spearman   -0.25  1.061        2
     """
-    methods = [method] if isinstance(method, str) else method
-    methods = check_sequence(methods, argument="method", of="correlation coefficients")
-    for name in methods:
-        check_name(name, METHODS, argument="method", what="correlation coefficient")
+    methods = check_methods(method)
     rows = [
         {**of_rdm.labels, "direction": of_rdm.direction, "method": name}
         | _correlated(of_rdm.closeness, of_rdm.gaps, name)
@@ -166,18 +156,7 @@ def link_to_performance(
 def _correlated(closeness: np.ndarray, gaps: np.ndarray, method: str) -> dict[str, Any]:
     is_known = np.isfinite(closeness) & np.isfinite(gaps)
     closeness, gaps = closeness[is_known], gaps[is_known]
-    reason = None
-    r = p = np.nan
-    if len(gaps) < _FEWEST_PAIRS:
-        reason = f"fewer than {_FEWEST_PAIRS} pairs"
-    elif _is_constant(gaps):
-        reason = "all gaps are the same"
-    elif _is_constant(closeness):
-        reason = "all pairs are equally similar"
-    else:
-        r, p = METHODS[method](closeness, gaps)
-    return {"r": r, "p": p, "n_pairs": len(gaps), "reason": reason}
-
-
-def _is_constant(values: np.ndarray) -> bool:
-    return bool(np.ptp(values) <= 10.0**-DECIMALS * np.abs(values).max())
+    r, p, reason = correlate(
+        gaps, closeness, method, ("all gaps are the same", "all pairs are equally similar")
+    )
+    return {"r": r, "p": p, "n_pairs": len(gaps), "reason": reason or None}

@@ -11,13 +11,13 @@ import pandas as pd
 
 from pytorch_feature_analysis._cells import object_series
 from pytorch_feature_analysis._checks import check_columns, check_name
-from pytorch_feature_analysis.chosen_measures import direction_of
 from pytorch_feature_analysis.matrices import check_symmetric, mean_of_both
 from pytorch_feature_analysis.rdm_stack import checked_stack, in_words
 from pytorch_feature_analysis.regroup import label_columns
+from pytorch_feature_analysis.similarity_tables import compared_values
 
 # Of gaps that are shares of the same number of images many are equal, but for rounding.
-DECIMALS = 12
+_DECIMALS = 12
 # What the rows of one network and dataset may not differ in, if their mean is to mean anything.
 _SETTINGS = ("solver", "mode", "settings")
 
@@ -157,13 +157,21 @@ def match_performance(
         known = [place for place, model in enumerate(models) if model in accuracies[dataset]]
         here = [models[place] for place in known]
         performance = np.array([accuracies[dataset][model] for model in here])
-        direction = direction_of(stack["dissim_metric"][k], measures) or "distance"
-        matrix = _check_matrix(stack["matrix"][k], direction, dataset, symmetrize)
+        matrix = stack["matrix"][k]
+        if symmetrize:
+            matrix = mean_of_both(matrix)
+        else:
+            check_symmetric(matrix, what=f"`similarity_stack`: the RDM of dataset {dataset!r}")
+        values, direction = compared_values(
+            matrix, stack["dissim_metric"][k], argument="similarity_stack", measures=measures
+        )
         own = {name: cells[name][k] for name in labels}
         if domain_of is not None:
             own["domain"] = domain_of[dataset]
-        pairs = _pairs(matrix[np.ix_(known, known)], performance, direction)
-        found.append(OfRdm(own, direction, here, performance, *pairs))
+        first, second = np.triu_indices(len(known), k=1)
+        closeness = values[np.ix_(known, known)][first, second]
+        gaps = np.abs(performance[first] - performance[second]).round(_DECIMALS)
+        found.append(OfRdm(own, direction, here, performance, closeness, gaps))
     if not found:
         raise ValueError(
             "`similarity_stack` has no row of a dataset that `performance_frame` has accuracies"
@@ -257,30 +265,3 @@ def _check_all_known(
                 f"`performance_frame` has no accuracies of {in_words(strange)} on dataset"
                 f" {dataset!r}. {advice}"
             )
-
-
-def _check_matrix(
-    matrix: np.ndarray, direction: str, dataset: Any, symmetrize: bool
-) -> np.ndarray:
-    diagonal = np.diag(matrix)
-    if direction == "similarity" and np.isfinite(diagonal).any() and np.nanmin(diagonal) > 0.5:
-        raise ValueError(
-            f"`similarity_stack` holds similarities for dataset {dataset!r}, with"
-            f" {np.nanmin(diagonal):g} on the diagonal, where 1 less a similarity is expected."
-            " Give the stack as it was before `to_similarity`."
-        )
-    if symmetrize:
-        return mean_of_both(matrix)
-    check_symmetric(matrix, what=f"`similarity_stack`: the RDM of dataset {dataset!r}")
-    return matrix
-
-
-def _pairs(
-    matrix: np.ndarray, performance: np.ndarray, direction: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Similarity, or distance, and gap of each pair."""
-    first, second = np.triu_indices(len(matrix), k=1)
-    values = matrix[first, second]
-    gaps = np.abs(performance[first] - performance[second]).round(DECIMALS)
-    closeness = 1 - values if direction == "similarity" else values
-    return closeness, gaps

@@ -272,6 +272,11 @@ def as_key(key: Any) -> tuple[Hashable, ...]:
     return key
 
 
+def name_of(key: tuple[Hashable, ...]) -> Hashable:
+    """Return an entry key of one part as that part, its inverse."""
+    return key[0] if len(key) == 1 else key
+
+
 def as_keys(cell: Any) -> tuple[tuple[Hashable, ...], ...]:
     """Return the entry keys of a row as a tuple of tuples."""
     if not isinstance(cell, (tuple, list, np.ndarray, pd.Index)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from pytorch_feature_analysis.rdm_stack import (
     checked_stack,
     differing,
     in_words,
+    name_of,
 )
 from pytorch_feature_analysis.regroup import (
     Group,
@@ -25,6 +26,7 @@ from pytorch_feature_analysis.regroup import (
     make_groups,
     row_keys,
 )
+from pytorch_feature_analysis.similarity import Measure
 
 
 def similarity_table(rdm_df: pd.DataFrame | pd.Series) -> pd.DataFrame:
@@ -149,12 +151,13 @@ def layerwise_table(
 
 
 def compared_values(
-    matrix: np.ndarray, dissim_metric: Any, *, argument: str
+    matrix: np.ndarray, dissim_metric: Any, *, argument: str, measures: Iterable[Measure] = ()
 ) -> tuple[np.ndarray, str]:
     """Similarities where the measure is one, distances as they are, and which it is."""
-    if direction_of(dissim_metric) != "similarity":
+    if direction_of(dissim_metric, measures) != "similarity":
         return matrix, "distance"
-    if (np.diag(matrix) == 1).all():
+    diagonal = np.diag(matrix)
+    if (diagonal[np.isfinite(diagonal)] == 1).all() and np.isfinite(diagonal).any():
         raise ValueError(
             f"`{argument}` holds similarities by {dissim_metric!r}, whose diagonals are 1; give"
             " the dissimilarities, as they were before `to_similarity`."
@@ -172,11 +175,6 @@ def check_each_once(stack: pd.DataFrame, rows: Group) -> None:
                 f"`stack` has {len(found)} rows of {key[0]!r}{rows.name}, which differ in"
                 f" {', '.join(columns) or 'nothing but the matrix'}. Take one with `df_filter`."
             )
-
-
-def name_of(key: EntryKey) -> Any:
-    """Return a key of one part as that part."""
-    return key[0] if len(key) == 1 else key
 
 
 def _entry_index(keys: Sequence[EntryKey], labels: Sequence[Mapping[str, Any]]) -> pd.Index:

@@ -174,13 +174,13 @@ def per_class_subset(
     return _positions(_draw(classes, per_class, root), sum(map(len, classes.values())))
 
 
-def cells_of(values: Any, argument: str) -> list[Any]:
+def cells_of(values: Any, owner: str) -> list[Any]:
     """Return the items of a list, array, series or tensor as Python's own."""
     if hasattr(values, "tolist"):
         values = values.tolist()
     if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
         raise TypeError(
-            f"`{argument}` must be a list or array with one item a stimulus, not {values!r}."
+            f"{owner} must be a list or array with one item a stimulus, not {values!r}."
         )
     return [item.item() if isinstance(item, np.generic) else item for item in values]
 
@@ -188,7 +188,7 @@ def cells_of(values: Any, argument: str) -> list[Any]:
 def _members(targets: Any) -> Classes:
     """Positions of each class's stimuli, in ascending order."""
     places: dict[Hashable, list[int]] = {}
-    for place, target in enumerate(cells_of(targets, "targets")):
+    for place, target in enumerate(cells_of(targets, "`targets`")):
         try:
             places.setdefault(target, []).append(place)
         except TypeError as error:

@@ -124,8 +124,9 @@ def run_study(
 
         - ``out``: the folder for results; default ``<file>_results`` beside the file,
         - ``[models]``: by name ``"NETWORK:WEIGHTS"`` (``"alexnet:random"``, or a path of weights),
-          or ``{file = "networks.py", function = "small", weights = "small.pt"}``, where the
-          function returns a module, or a module and its transform,
+          or ``{file = "networks.py", function = "make", arguments = {depth = 3}, weights =
+          "small.pt"}``, where the function returns a module, or a module and its transform
+          (arguments and weights may be left out),
         - ``model_table``: a file of `read_model_table`; without ``[models]`` its networks are
           taken,
         - ``[datasets]``: by name a folder with a folder of pictures for each class,
@@ -319,8 +320,8 @@ def _read_features(
 ) -> pd.DataFrame:
     return read_features(
         study.out / "features",
-        datasets=[name.replace("/", "_") for name in study.datasets],
-        models=[name.replace("/", "_") for name in study.model_names()],
+        datasets=list(study.datasets),
+        models=study.model_names(),
         splits=splits,
         subsets=subsets,
     )

@@ -51,6 +51,7 @@ SECTIONS: dict[str, list[str]] = {
     "performance": _arguments(link_to_performance),
 }
 """By step the keys that a study file may have for it."""
+_MODEL_KEYS = ("file", "function", "arguments", "weights")
 _OTHER = ("out", "models", "model_table", "datasets", "random_state", "transform")
 
 
@@ -189,12 +190,16 @@ def _check_model(name: str, given: Any, file: str) -> None:
             f" {{file = ..., function = ...}}, not {given!r}."
         )
     for key in given:
-        check_name(
-            key, ["file", "function", "weights"], argument=file, what="key", owner=f" of '{name}'"
-        )
+        check_name(key, _MODEL_KEYS, argument=file, what="key", owner=f" of '{name}'")
     for needed in ("file", "function"):
         if needed not in given:
             raise ValueError(f"`{file}`: model '{name}' lacks the key '{needed}'.")
+    arguments = given.get("arguments", {})
+    if not isinstance(arguments, dict):
+        raise ValueError(
+            f"`{file}`: the 'arguments' of model '{name}' must be {{name = value}}, not"
+            f" {arguments!r}."
+        )
 
 
 def _network(name: str, given: Any, folder: Path) -> Any:
@@ -204,7 +209,7 @@ def _network(name: str, given: Any, folder: Path) -> Any:
         weights = weights or "trained"
         is_path = not weights.startswith("http") and (folder / weights).is_file()
         return architecture, str(folder / weights) if is_path else weights
-    made = _call(folder / given["file"], given["function"])
+    made = _call(folder / given["file"], given["function"], given.get("arguments", {}))
     if "weights" in given:
         owner = f"model '{name}'"
         network = made[0] if isinstance(made, tuple) else made
@@ -214,7 +219,7 @@ def _network(name: str, given: Any, folder: Path) -> Any:
     return made
 
 
-def _call(file: Path, function: str) -> Any:
+def _call(file: Path, function: str, arguments: Mapping[str, Any]) -> Any:
     """Call a function of a Python file, which the study file names."""
     if not file.is_file():
         raise FileNotFoundError(f"there is no file '{file}', which the study takes a model from.")
@@ -225,7 +230,7 @@ def _call(file: Path, function: str) -> Any:
     spec.loader.exec_module(module)
     functions = [key for key, value in vars(module).items() if callable(value)]
     check_name(function, functions, argument="function", what="function", owner=f" of '{file}'")
-    return getattr(module, function)()
+    return getattr(module, function)(**arguments)
 
 
 def splits_of(given: Any) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def save_subset(
     file = check_writable(path, argument="path")
     if n_stimuli is not None:
         n_stimuli = check_count(n_stimuli, argument="n_stimuli")
-    positions = _check_positions(cells_of(indices, "indices"), n_stimuli, "`indices`")
+    positions = check_positions(indices, n_stimuli, "`indices`")
     with atomic_write(file) as temporary:
         kept = {"n_stimuli": n_stimuli, "indices": positions.tolist()}
         temporary.write_text(json.dumps(kept) + "\n", encoding="utf-8")
@@ -121,11 +121,12 @@ def read_subset(path: str | os.PathLike[str], *, n_stimuli: int | None = None) -
             f"'{path}' must hold a list of positions, or lists of them by class, as save_subset"
             " writes it."
         )
-    return _check_positions(content, n_stimuli, f"'{path}'")
+    return check_positions(content, n_stimuli, f"'{path}'")
 
 
-def _check_positions(cells: list[Any], n_stimuli: int | None, owner: str) -> np.ndarray:
+def check_positions(positions: Any, n_stimuli: int | None, owner: str) -> np.ndarray:
     """Return positions in ascending order, or raise unless they are a subset of the stimuli."""
+    cells = cells_of(positions, owner)
     if not cells:
         raise ValueError(f"{owner} holds no position; a subset has at least one stimulus.")
     for cell in cells:
@@ -134,11 +135,11 @@ def _check_positions(cells: list[Any], n_stimuli: int | None, owner: str) -> np.
         if cell < 0 or (n_stimuli is not None and cell >= n_stimuli):
             last = "" if n_stimuli is None else f" to {n_stimuli - 1}, the last of the dataset's"
             raise ValueError(f"{owner} holds the position {cell}; they go from 0{last}.")
-    positions = np.sort(np.array(cells, dtype=np.intp))
-    twice = positions[1:][positions[1:] == positions[:-1]]
+    found = np.sort(np.array(cells, dtype=np.intp))
+    twice = found[1:][found[1:] == found[:-1]]
     if len(twice):
         raise ValueError(
             f"{owner} holds the position {twice[0]} more than once, and {len(cells)} positions in"
             " all. A subset has each stimulus once."
         )
-    return positions
+    return found

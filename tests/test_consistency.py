@@ -10,7 +10,7 @@ from statsmodels.stats.multitest import multipletests
 
 import pytorch_feature_analysis as pfa
 from pytorch_feature_analysis.model_sets import check_model_sets
-from pytorch_feature_analysis.pair_correlation import expanded_interval, resampled_correlations
+from pytorch_feature_analysis.resampling import expanded_interval, resampled_correlations
 
 SIX = ["a", "b", "c", "d", "e", "f"]
 ORACLES = {"pearson": stats.pearsonr, "spearman": stats.spearmanr}
@@ -286,7 +286,7 @@ def test_draws_done_in_several_steps_are_those_done_in_one(method, monkeypatch):
     rows = rng.normal(size=(3, 15))
     counts = rng.multinomial(6, np.full(6, 1 / 6), size=11)
     whole = resampled_correlations(rows, (i, j), counts, method)
-    monkeypatch.setattr("pytorch_feature_analysis.pair_correlation._STEP_NUMBERS", 100)
+    monkeypatch.setattr("pytorch_feature_analysis.resampling._STEP_NUMBERS", 100)
     np.testing.assert_allclose(
         resampled_correlations(rows, (i, j), counts, method), whole, atol=1e-12
     )

@@ -199,6 +199,7 @@ def test_damaged_files_are_made_anew_and_it_is_said(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         assert extract({"a": net()}, {"noise": x}, tmp_path)["made"].item()
     assert "made anew" in caplog.text
+    assert Path(path).with_name("all.superseded.npz").read_bytes() == content[: len(content) // 2]
     np.testing.assert_array_equal(pfa.read_features(tmp_path)["activations"][0], whole)
 
 
@@ -250,8 +251,8 @@ def test_subsets_are_taken_by_name(tmp_path):
     # Models share what is the same.
     assert some["entry_keys"][0] is some["entry_keys"][1]
     for wrong, error, match in (
-        ([0, 11], ValueError, "names stimulus 11 of the dataset noise"),
-        ([0, -1], ValueError, "names stimulus -1"),
+        ([0, 11], ValueError, "`subsets` of 'noise' holds the position 11; .* 0 to 10"),
+        ([0, -1], ValueError, "holds the position -1"),
         ([2, 2], ValueError, "more than once"),
         ([0.5], TypeError, "whole numbers"),
     ):
@@ -259,6 +260,19 @@ def test_subsets_are_taken_by_name(tmp_path):
             pfa.read_features(tmp_path, subsets={"noise": wrong})
     with pytest.raises(ValueError, match="`subsets` names 'nois'"):
         pfa.read_features(tmp_path, subsets={"nois": [0]})
+
+
+def test_names_with_slashes_are_found_by_their_names(tmp_path):
+    x = {"made/noise": TensorDataset(tensors())}
+    made = extract({"hub/net": net()}, x, tmp_path)
+    assert Path(made["path"].item()).relative_to(tmp_path).parts[:2] == ("made_noise", "hub_net")
+    df = pfa.read_features(
+        tmp_path, datasets=["made/noise"], models=["hub/net"], subsets={"made/noise": [3, 0]}
+    )
+    assert df[["dataset", "model"]].to_numpy().tolist() == [["made/noise", "hub/net"]]
+    assert df["entry_keys"][0] == ((0,), (3,))
+    with pytest.raises(ValueError, match=r"'hub/net', and .* 'hub_net' would be the same file"):
+        extract({"hub/net": net(), "hub_net": net()}, x, tmp_path)
 
 
 def test_it_is_a_frame_of_activations(tmp_path):

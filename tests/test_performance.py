@@ -239,7 +239,9 @@ def test_rows_of_several_kinds_are_not_averaged():
 
 def test_what_is_wrong_is_named():
     frame, stack = accuracies(), stack_of([square(noise())])
-    with pytest.raises(ValueError, match="Give the stack as it was before `to_similarity`"):
+    with pytest.raises(
+        ValueError, match="give the dissimilarities, as they were before `to_similarity`"
+    ):
         pfa.link_to_performance(pfa.to_similarity(stack), frame)
     with pytest.raises(ValueError, match="`similarity_stack` has no column 'dataset'"):
         pfa.link_to_performance(stack.drop(columns="dataset"), frame)

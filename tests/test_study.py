@@ -33,40 +33,21 @@ def make(seed):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 6)), transform
 
 
-def net0():
-    return make(0)
-
-
-def net1():
-    return make(1)
-
-
-def net2():
-    return make(2)
-
 
 def net3():
     return make(3)
-
-
-def net4():
-    return make(4)
-
-
-def net5():
-    return make(5)
 """
 STUDY = """
 out = "results"
 model_table = "models.csv"
 
 [models]
-net0 = {file = "networks.py", function = "net0"}
-net1 = {file = "networks.py", function = "net1"}
-net2 = {file = "networks.py", function = "net2"}
+net0 = {file = "networks.py", function = "make", arguments = {seed = 0}}
+net1 = {file = "networks.py", function = "make", arguments = {seed = 1}}
+net2 = {file = "networks.py", function = "make", arguments = {seed = 2}}
 net3 = {file = "networks.py", function = "net3"}
-net4 = {file = "networks.py", function = "net4"}
-net5 = {file = "networks.py", function = "net5"}
+net4 = {file = "networks.py", function = "make", arguments = {seed = 4}}
+net5 = {file = "networks.py", function = "make", arguments = {seed = 5}}
 
 [datasets.stripes]
 train = "stripes/train"
@@ -306,6 +287,7 @@ def test_the_commands_say_what_they_do(folder):
         ('function = "net3"', 'function = "net7"', "'net7'.*'?net3"),
         ('function = "net3"', 'name = "net3"', "'name'"),
         ('file = "networks.py", function = "net3"', 'file = "n.py"', "lacks the key 'function'"),
+        ("arguments = {seed = 2}", "arguments = 2", "'arguments' of model 'net2' must be"),
         ("net3 = {", "net9 = {", "'net9', which is not a model of its table"),
         ('test = "stripes/test"', "test = 3", "must be a folder or have a 'path'"),
         ('pattern = "{target}', 'patern = "{target}', "'patern'.*Did you mean 'pattern'"),

@@ -11,7 +11,7 @@ import pandas as pd
 from pytorch_feature_analysis._checks import check_columns, check_name
 from pytorch_feature_analysis.chosen_measures import direction_of, whole_name
 from pytorch_feature_analysis.linkage import dissimilarities_of
-from pytorch_feature_analysis.rdm_stack import check_row, checked_stack, in_words
+from pytorch_feature_analysis.rdm_stack import check_row, checked_stack, in_words, name_of
 
 FEWEST_PAIRS = 3
 """Two points are always on a line."""
@@ -54,7 +54,7 @@ def models_of(row: pd.Series) -> list[Hashable]:
     labels = row["entry_labels"]
     if all("model" in label for label in labels):
         return [label["model"] for label in labels]
-    return [key[0] if len(key) == 1 else key for key in row["entry_keys"]]
+    return [name_of(key) for key in row["entry_keys"]]
 
 
 def categories_of(

@@ -99,6 +99,8 @@ def in_words_of_r(r: float) -> str:
 
 def write_in_corner(target: Axes, note: str, x: Any, y: Any) -> None:
     """Write a note into the corner that the fewest of these points are in."""
+    from matplotlib.patheffects import withStroke
+
     (left, right), (bottom, top) = target.get_xlim(), target.get_ylim()
     across = (np.asarray(x) - left) / (right - left)
     up = (np.asarray(y) - bottom) / (top - bottom)
@@ -120,4 +122,6 @@ def write_in_corner(target: Axes, note: str, x: Any, y: Any) -> None:
         ha=side,
         va=end,
         fontsize=POINTS,
+        # Legible over points too.
+        path_effects=[withStroke(linewidth=2, foreground="white")],
     )
