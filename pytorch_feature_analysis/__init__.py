@@ -18,10 +18,8 @@ RDMs of every order
 Stacks and their files
     `read_rdms`, `write_rdms`, `check_rdm_stack`, `subset_rdm_df`, `stack_columns`
 Pictures
-    `rdm_mds` (also `my_mds`), `mds_coordinates`, `plot_heatmap`, `plot_metric_comparison`,
-    `plot_measure_comparison`, `style_similarity`, `plot_montage`
     `rdm_mds` (also `my_mds`), `mds_coordinates`, `plot_heatmap`, `linkage_order`,
-    `plot_metric_comparison`, `plot_measure_comparison`, `plot_montage`.
+    `plot_metric_comparison`, `plot_measure_comparison`, `style_similarity`, `plot_montage`.
     Of a study of many models on many datasets: `plot_dataset_scatter`, `plot_similarity_spread`,
     `plot_consistency_boxes`, `plot_model_map`, `plot_similarity_against_gap`, `plot_sample_sizes`
 Choice of stimuli
@@ -42,6 +40,10 @@ How alike two representations are
     `sample_size_sensitivity`
 Networks layer by layer
     `get_net_similarity`, `grid_groups`, `similarity_table`, `layerwise_table`, `correlate_with`
+How well RDMs fit those of brains, or of a model
+    `compare_to_reference`, `compare_fits`, `regress_rdms`, `permutation_test` (a
+    `PermutationTest`), `noise_ceiling`, `reliability`; `categorical_rdm`, `rdm_from_features` and
+    `stack_from_matrices` make references
 Whether models alike on one dataset are alike on another
     `get_consistency`, `get_consistency_rdms`, `compare_consistency`; `run_study` and `plan_study`
     do all of it from one file
@@ -98,6 +100,7 @@ from pytorch_feature_analysis.images import (
     shrink_image,
     standard_transform,
 )
+from pytorch_feature_analysis.inference import compare_fits, compare_to_reference
 from pytorch_feature_analysis.layer_studies import get_net_similarity, grid_groups
 from pytorch_feature_analysis.layers import fetch_layers, index_nested
 from pytorch_feature_analysis.linear_probe import score_probabilities
@@ -115,11 +118,18 @@ from pytorch_feature_analysis.meta_rdms import get_meta_rdms
 from pytorch_feature_analysis.metric_comparison import compare_rdm_metrics
 from pytorch_feature_analysis.minibatch import get_minibatch_cka
 from pytorch_feature_analysis.model_probes import probe_models
+from pytorch_feature_analysis.model_rdms import (
+    categorical_rdm,
+    rdm_from_features,
+    stack_from_matrices,
+)
 from pytorch_feature_analysis.model_table import read_model_table, select_models
 from pytorch_feature_analysis.models import prepare_model, prepare_models
+from pytorch_feature_analysis.noise_ceilings import noise_ceiling, reliability
 from pytorch_feature_analysis.pair_correlations import correlate_with
 from pytorch_feature_analysis.performance import link_to_performance
 from pytorch_feature_analysis.performance_gaps import get_performance_gaps
+from pytorch_feature_analysis.permutation_tests import PermutationTest, permutation_test
 from pytorch_feature_analysis.plotting.gaps import plot_similarity_against_gap
 from pytorch_feature_analysis.plotting.heatmap import plot_heatmap
 from pytorch_feature_analysis.plotting.mds import mds_coordinates, my_mds, rdm_mds
@@ -134,6 +144,7 @@ from pytorch_feature_analysis.plotting.study import plot_consistency_boxes, plot
 from pytorch_feature_analysis.plotting.table import style_similarity
 from pytorch_feature_analysis.probe_rows import combine_features
 from pytorch_feature_analysis.probes import fit_linear_probe, train_linear_probe
+from pytorch_feature_analysis.rdm_regression import regress_rdms
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 from pytorch_feature_analysis.rdms import get_rdms, plan_rdms
 from pytorch_feature_analysis.sample_sizes import sample_size_sensitivity
@@ -182,20 +193,24 @@ from pytorch_feature_analysis.tolerance import category_index, compute_tolerance
 
 __all__ = [
     "MEASURES",
+    "PermutationTest",
     "almost_equals",
     "alphatize_image",
     "angular_procrustes",
     "calibrate_similarity",
     "capture",
+    "categorical_rdm",
     "category_index",
     "cca",
     "check_rdm_stack",
     "combine_csvs",
     "combine_features",
     "compare_consistency",
+    "compare_fits",
     "compare_measures",
     "compare_rdm_metrics",
     "compare_rdms",
+    "compare_to_reference",
     "compute_etas",
     "compute_etas_for_model_and_imageset_fast",
     "compute_rdm",
@@ -252,11 +267,13 @@ __all__ = [
     "mutual_knn",
     "my_mds",
     "nbs",
+    "noise_ceiling",
     "nonwhite_pixel_mask",
     "package_image_sets",
     "parallel_process",
     "pca",
     "per_class_subset",
+    "permutation_test",
     "pickle_dump",
     "pickle_read",
     "plan_rdms",
@@ -279,6 +296,7 @@ __all__ = [
     "procrustes_distance",
     "pwcca",
     "rbf_cka",
+    "rdm_from_features",
     "rdm_mds",
     "read_activations",
     "read_features",
@@ -286,6 +304,8 @@ __all__ = [
     "read_model_table",
     "read_rdms",
     "read_subset",
+    "regress_rdms",
+    "reliability",
     "rsa",
     "run_2way_svm_analysis",
     "run_study",
@@ -301,6 +321,7 @@ __all__ = [
     "shrink_image",
     "similarity_table",
     "stack_columns",
+    "stack_from_matrices",
     "standard_transform",
     "stderr",
     "stratified_subset",

@@ -13,6 +13,7 @@ import pandas as pd
 from pytorch_feature_analysis._checks import check_free, check_name
 from pytorch_feature_analysis._parallel import NumCores, check_num_cores, parallel_map
 from pytorch_feature_analysis.activation_schema import check_activations
+from pytorch_feature_analysis.agreement import METHODS
 from pytorch_feature_analysis.dissimilarity import (
     Metric,
     check_metrics,
@@ -20,7 +21,7 @@ from pytorch_feature_analysis.dissimilarity import (
     undefined_patterns,
 )
 from pytorch_feature_analysis.rdm_stack import Rows, in_words
-from pytorch_feature_analysis.similarity.rdm_agreement import ENTRIES, METHODS, compare_rdms
+from pytorch_feature_analysis.similarity.rdm_agreement import ENTRIES, compare_rdms
 
 RDM_METRICS = ("pearson", "L2", "L2squared", "L2_normalize", "L2squared_normalize")
 """1 - correlation; Euclidean distances, plain and squared, of patterns as they are or scaled."""

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import kendalltau, rankdata
 
 from pytorch_feature_analysis._checks import check_name
+from pytorch_feature_analysis.agreement import (
+    METHODS,
+    Cells,
+    agreements,
+    is_inner_product,
+    unit_rows,
+)
 from pytorch_feature_analysis.dissimilarity import compute_rdm
 from pytorch_feature_analysis.matrices import (
     check_square,
@@ -22,7 +29,6 @@ from pytorch_feature_analysis.matrices import (
 from pytorch_feature_analysis.similarity._inputs import check_pair, permuted_pairs
 from pytorch_feature_analysis.similarity._measure import Measure
 
-METHODS = ("pearson", "spearman", "cosine", "kendall_tau_a", "kendall_tau_b")
 CENTRINGS = ("double", "u", "double_upper")
 ENTRIES = ("upper", "all")
 
@@ -41,9 +47,11 @@ def compare_rdms(
     ----------
     rdm1, rdm2 : array-like (n_items, n_items)
         Symmetric.
-    method : {'pearson', 'spearman', 'cosine', 'kendall_tau_a', 'kendall_tau_b'}
-        How the entries are compared. tau-a counts ties for no agreement, which does not favour
-        RDMs that have many; tau-b leaves them out.
+    method : str, default 'pearson'
+        How the entries are compared: 'pearson', 'spearman', 'cosine', 'kendall_tau_a',
+        'kendall_tau_b', 'whitened_pearson' or 'whitened_cosine'. tau-a counts ties for no
+        agreement, which does not favour RDMs that have many; tau-b leaves them out. Whitened ones
+        take into account that dissimilarities of the same item share its noise.
     centering : {None, 'double', 'u', 'double_upper'}, default None
         'double': take the means of rows and columns off, and compare **all** entries. 'u':
         U-centre, and compare the triangle. 'double_upper': centre as 'double', and compare the
@@ -55,7 +63,7 @@ def compare_rdms(
     -------
     float
         From -1 over 0 (unrelated) to 1 (the same order, or the same but for scale). NaN where an
-        RDM does not vary.
+        RDM does not vary, or fewer than 3 cells are known in both.
 
     Raises
     ------
@@ -68,10 +76,14 @@ def compare_rdms(
     Cells that are missing in either RDM (NaN or infinite) are left out of both.
 
     The cosine of the squared Euclidean RDMs with 'double' is biased `linear_cka`, and with 'u' it
-    is the debiased one. With 'double_upper' it is neither.
+    is the debiased one. With 'double_upper' it is neither. 'whitened_cosine' of whole RDMs is the
+    cosine with 'double'; it also takes RDMs with missing cells.
 
     References
     ----------
+    Diedrichsen, J., Berlot, E., Mur, M., Schütt, H. H., Shahbazi, M. and Kriegeskorte, N. (2021).
+        Comparing representational geometries using whitened unbiased-distance-matrix similarity.
+        Neurons Behav. Data Anal. Theory. https://doi.org/10.51628/001c.27664
     Nili, H., Wingfield, C., Walther, A., Su, L., Marslen-Wilson, W. and Kriegeskorte, N. (2014).
         A toolbox for representational similarity analysis. PLoS Comput. Biol. 10, e1003553.
         https://doi.org/10.1371/journal.pcbi.1003553
@@ -93,6 +105,7 @@ def compare_rdms(
             raise ValueError(
                 f"`entries` is 'all', but the `centering` '{centering}' compares the triangle."
             )
+    _check_plain(method, centering, entries, argument="method")
     first, second = (_check_rdm(rdm, name) for rdm, name in ((rdm1, "rdm1"), (rdm2, "rdm2")))
     if first.shape != second.shape:
         raise ValueError(
@@ -106,8 +119,7 @@ def compare_rdms(
                 " before centring."
             )
     one, other = (_entries_of(rdm, centering, entries) for rdm in (first, second))
-    known = np.isfinite(one) & np.isfinite(other)
-    return _agreement(one[known], other[known], method)
+    return _agreement(one, other, method)
 
 
 def rsa(
@@ -216,34 +228,26 @@ def _entries_of(rdm: np.ndarray, centering: str | None, entries: str) -> np.ndar
     return rdm[np.triu_indices(len(rdm), k=1)]
 
 
+def _check_plain(method: str, centering: str | None, entries: str, *, argument: str) -> None:
+    if method.startswith("whitened") and (centering is not None or entries == "all"):
+        raise ValueError(
+            f"`{argument}` {method!r} is of the triangles as they are: leave `centering` and"
+            " `entries` out."
+        )
+
+
 def _agreement(first: np.ndarray, second: np.ndarray, method: str) -> float:
-    if len(first) < 2:
-        return float("nan")
-    if not method.startswith("kendall"):
-        return float(np.clip(_unit(first, method) @ _unit(second, method), -1, 1))
-    tau = float(kendalltau(first, second).statistic)
-    if method == "kendall_tau_b":
-        return tau
-    # From tau-b back to the pairs that agree less those that do not, over all pairs.
-    n_pairs = len(first) * (len(first) - 1) / 2
-    untied = [1 - _tied_pairs(values) / n_pairs for values in (first, second)]
-    return float(tau * np.sqrt(untied[0] * untied[1]))
+    """Compare the entries that both have."""
+    known = np.isfinite(first) & np.isfinite(second)
+    cells = _cells_of(first, method).some(known)
+    return float(agreements(first[None, known], second[None, known], method, cells)[0, 0])
 
 
-def _tied_pairs(values: np.ndarray) -> float:
-    counts = np.unique(values, return_counts=True)[1].astype(float)
-    return float((counts * (counts - 1) / 2).sum())
-
-
-def _unit(values: np.ndarray, method: str) -> np.ndarray:
-    """Entries whose inner products are the agreement; NaN where they do not vary."""
-    if method == "spearman":
-        values = rankdata(values)
-    if method != "cosine":
-        varies = np.ptp(values) > 0
-        values = (values - values.mean()) * varies
-    norm = np.linalg.norm(values)
-    return values / norm if norm > 0 else np.full(len(values), np.nan)
+def _cells_of(entries: np.ndarray, method: str) -> Cells:
+    """Which pairs of items entries are of, where the method asks: then they are a triangle."""
+    if method.startswith("whitened"):
+        return Cells.of_triangle((1 + math.isqrt(1 + 8 * len(entries))) // 2)
+    return Cells(entries, entries, 0)
 
 
 class _Triangle(NamedTuple):
@@ -263,6 +267,7 @@ def _prepare_rsa(
     centering: str | None = None,
 ) -> _Triangle:
     check_name(compare, METHODS, argument="compare", what="way to compare RDMs")
+    _check_plain(compare, centering, "upper", argument="compare")
     rdm = compute_rdm(x, rdm_metric)
     if centering is not None:
         check_name(centering, CENTRINGS, argument="centering", what="way to centre an RDM")
@@ -272,8 +277,10 @@ def _prepare_rsa(
                 " unknown. Leave out the stimuli whose patterns are constant or zero."
             )
     compared = _entries_of(rdm, centering, "upper")
-    is_plain = np.isfinite(compared).all() and not compare.startswith("kendall")
-    return _Triangle(compared, _unit(compared, compare) if is_plain else None)
+    unit = None
+    if np.isfinite(compared).all() and is_inner_product(compare):
+        (unit,) = unit_rows(compared[None], compare, _cells_of(compared, compare))
+    return _Triangle(compared, unit)
 
 
 def _permuted(triangle: _Triangle, order: np.ndarray) -> _Triangle:
@@ -289,8 +296,7 @@ def _compare_triangles(
 ) -> float:
     if first.unit is not None and second.unit is not None:
         return float(np.clip(first.unit @ second.unit, -1, 1))
-    known = np.isfinite(first.entries) & np.isfinite(second.entries)
-    return _agreement(first.entries[known], second.entries[known], compare)
+    return _agreement(first.entries, second.entries, compare)
 
 
 def _prepare_distances(x: np.ndarray) -> np.ndarray:

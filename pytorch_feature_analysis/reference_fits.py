@@ -1,0 +1,276 @@
+"""Rows of a stack and the subjects of a reference over the same entries, and their agreements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from pytorch_feature_analysis._checks import (
+    RandomState,
+    check_count,
+    check_name,
+    check_random_state,
+    check_share,
+    child_generator,
+    child_seed,
+)
+from pytorch_feature_analysis.agreement import METHODS, Cells, whole_or_common
+from pytorch_feature_analysis.cell_values import frozen
+from pytorch_feature_analysis.entry_subsets import EntryKey
+from pytorch_feature_analysis.permuted_items import draw_orders, permuted_agreements
+from pytorch_feature_analysis.references import (
+    NAN_POLICIES,
+    Reference,
+    checked_matrices,
+    known_cells,
+    read_references,
+)
+from pytorch_feature_analysis.resampled_items import RESAMPLED, Draws, Resampled, resample
+
+ALTERNATIVES = ("two-sided", "greater", "less")
+# What is equal but for rounding counts as reached.
+_TIE = 1e-12
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for, checked."""
+
+    method: str
+    num_perms: int
+    num_boot: int
+    ci: float
+    resample: str | None
+    alternative: str
+    nan_policy: str
+    root: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Rows and subjects over the same entries; NaN is a missing cell."""
+
+    entries: tuple[EntryKey, ...]
+    rows: np.ndarray
+    subjects: np.ndarray
+    controls: np.ndarray | None = None
+
+    def parts(self, nan_policy: str, reference: Reference) -> list[tuple[Problem, list[int]]]:
+        """Rows that lack the same entries, or with 'pairwise' the same cells."""
+        finite = np.isfinite(self.rows)
+        lacking = finite if nan_policy == "pairwise" else ~_dead(self.rows, len(self.entries))
+        members: dict[bytes, list[int]] = {}
+        for k, mask in enumerate(lacking):
+            members.setdefault(mask.tobytes(), []).append(k)
+        found = []
+        for chosen in members.values():
+            part = Problem(self.entries, self.rows[chosen], self.subjects, self.controls)
+            found.append((part.on_common_cells(nan_policy, reference), chosen))
+        return found
+
+    def on_common_cells(self, nan_policy: str, reference: Reference) -> Problem:
+        """Leave out entries that any lacks, and with 'omit' the cells that any lacks."""
+        tables = [self.rows, self.subjects]
+        tables += [] if self.controls is None else [self.controls]
+        if all(np.isfinite(table).all() for table in tables):
+            return self
+        known_cells(tables[0], nan_policy, "`rdm_df`")
+        known_cells(np.concatenate(tables[1:]), nan_policy, reference.name)
+        n_entries = len(self.entries)
+        of_all = tables[:1] if nan_policy == "pairwise" else tables
+        dead: np.ndarray = np.any(
+            np.concatenate([_dead(table, n_entries) for table in of_all]), axis=0
+        )
+        kept = np.flatnonzero(~dead)
+        cells = Cells.of_triangle(n_entries)
+        inside = ~(dead[cells.first] | dead[cells.second])
+        tables = [table[:, inside] for table in tables]
+        if nan_policy == "omit":
+            missing = np.concatenate([~np.isfinite(table) for table in tables]).any(axis=0)
+            tables = [np.where(missing, np.nan, table) for table in tables]
+        entries = tuple(self.entries[k] for k in kept)
+        return Problem(entries, tables[0], tables[1], tables[2] if len(tables) > 2 else None)
+
+    def agreements(self, method: str) -> np.ndarray:
+        """Agreement of each row with each subject."""
+        cells = Cells.of_triangle(len(self.entries))
+        return whole_or_common(self.rows, self.subjects, method, cells, self.controls)
+
+    def n_pairs(self) -> np.ndarray:
+        """How many cells each row has in common with the subject with the fewest."""
+        there = np.isfinite(self.subjects).astype(float)
+        if self.controls is not None:
+            there = there * np.isfinite(self.controls).all(axis=0)
+        counts: np.ndarray = (np.isfinite(self.rows).astype(float) @ there.T).min(axis=1)
+        return counts.astype(int)
+
+    def permute(self, options: Options) -> tuple[np.ndarray, bool]:
+        """Agreements with the subjects' entries in other orders, and whether they are all."""
+        by_name = sorted(range(len(self.entries)), key=lambda k: repr(self.entries[k]))
+        names = [self.entries[k] for k in by_name]
+        generator = child_generator(options.root, "orders", *names)
+        orders, are_all = draw_orders(len(names), options.num_perms, generator)
+        # Drawn over the entries in the order of their names, then said in that of their places.
+        placed = np.empty_like(orders)
+        placed[:, by_name] = np.array(by_name)[orders]
+        null = permuted_agreements(self.rows, self.subjects, placed, options.method, self.controls)
+        return null, are_all
+
+    def draw(self, options: Options) -> Resampled:
+        """Mean agreements in draws of entries and subjects."""
+        n_subjects = len(self.subjects)
+        what = options.resample or ("both" if n_subjects > 1 else "stimuli")
+        if what != "stimuli" and n_subjects < 2:
+            raise ValueError(
+                f"`resample` is {what!r}, and there is a single subject to draw from; take"
+                " 'stimuli'."
+            )
+        names = sorted(map(repr, self.entries))
+        seed = child_seed(options.root, "draws", *names)
+        draws = Draws.of(len(self.entries), n_subjects, options.num_boot, what, seed)
+        if draws.items is not None:
+            by_name = np.array(sorted(range(len(names)), key=lambda k: repr(self.entries[k])))
+            draws = draws._replace(items=by_name[draws.items])
+        return resample(self.rows, self.subjects, draws, options.method, self.controls)
+
+
+def check_options(
+    method: str,
+    num_perms: int,
+    num_boot: int,
+    ci: float,
+    resample: str | None,
+    alternative: str,
+    nan_policy: str,
+    controls: Any,
+    random_state: RandomState,
+) -> Options:
+    """Check what is asked for, or raise."""
+    check_name(method, METHODS, argument="method", what="way to compare RDMs")
+    check_name(alternative, ALTERNATIVES, argument="alternative", what="alternative")
+    check_name(nan_policy, NAN_POLICIES, argument="nan_policy", what="policy")
+    if resample is not None:
+        check_name(resample, RESAMPLED, argument="resample", what="choice of draws")
+    if controls is not None and method not in ("pearson", "spearman"):
+        raise ValueError(
+            f"`controls` are for partial correlations, by 'pearson' or 'spearman', not {method!r}."
+        )
+    num_perms = check_count(num_perms, argument="num_perms", minimum=0)
+    num_boot = check_count(num_boot, argument="num_boot", minimum=0)
+    if num_boot == 1:
+        raise ValueError("`num_boot` is 1, and a spread needs at least 2 draws.")
+    ci = check_share(ci, argument="ci")
+    if not 0 < ci < 1:
+        raise ValueError(f"`ci` must be between 0 and 1, such as 0.95, not {ci}.")
+    root = check_random_state(random_state)
+    return Options(method, num_perms, num_boot, ci, resample, alternative, nan_policy, root)
+
+
+@dataclass(frozen=True)
+class Row:
+    """An RDM of the stack."""
+
+    labels: dict[str, Any]
+    entry_keys: tuple[EntryKey, ...]
+    matrix: np.ndarray
+    shuffles: list[tuple[tuple[EntryKey, ...], np.ndarray]]
+    """The same with its items shuffled, where the stack has such rows."""
+
+
+def read_rows(
+    stack: pd.DataFrame, labels: Sequence[str], *, symmetrize: bool, ignore_diagonal: bool
+) -> list[Row]:
+    """Read the rows that are no shuffles, each with those that are its own."""
+    if stack.empty:
+        raise ValueError("`rdm_df` has no rows, so there is nothing to compare.")
+    matrices = checked_matrices(
+        stack, argument="rdm_df", symmetrize=symmetrize, ignore_diagonal=ignore_diagonal
+    )
+    cells = {name: stack[name].tolist() for name in labels}
+    keys, perms = stack["entry_keys"].tolist(), stack["perm"].tolist()
+    shuffles: dict[Any, list[tuple[tuple[EntryKey, ...], np.ndarray]]] = {}
+    names = [tuple(frozen(cells[name][k]) for name in labels) for k in range(len(stack))]
+    for k, perm in enumerate(perms):
+        if perm != "orig_data":
+            shuffles.setdefault(names[k], []).append((keys[k], matrices[k]))
+    return [
+        Row(
+            {name: cells[name][k] for name in labels},
+            keys[k],
+            matrices[k],
+            shuffles.get(names[k], []),
+        )
+        for k in range(len(stack))
+        if perms[k] == "orig_data"
+    ]
+
+
+def read_controls(controls: Any, *, symmetrize: bool, ignore_diagonal: bool) -> list[Reference]:
+    """Read the RDMs to hold constant, one for each control."""
+    if controls is None:
+        return []
+    return read_references(
+        controls,
+        subject_variable="",
+        argument="controls",
+        symmetrize=symmetrize,
+        ignore_diagonal=ignore_diagonal,
+    )
+
+
+def controls_among(
+    controls: Sequence[Reference], entries: Sequence[EntryKey]
+) -> np.ndarray | None:
+    """Cells (n_controls, n_cells) of the controls between entries, all of which they must have."""
+    if not controls:
+        return None
+    for control in controls:
+        lacking = [key for key in entries if key not in set(control.entry_keys)]
+        if lacking:
+            raise ValueError(
+                f"`controls` lack {len(lacking)} of the entries that are compared, such as"
+                f" {lacking[0]!r}."
+            )
+    return np.concatenate([control.triangles(entries) for control in controls])
+
+
+def p_values(r: np.ndarray, null: np.ndarray, alternative: str, *, are_all: bool) -> np.ndarray:
+    """Return p of each row by its null (n_orders, n_rows)."""
+    if alternative == "two-sided":
+        hits = np.abs(null) >= np.abs(r) - _TIE
+    elif alternative == "greater":
+        hits = null >= r - _TIE
+    else:
+        hits = null <= r + _TIE
+    count = hits.sum(axis=0)
+    p: np.ndarray = count / len(null) if are_all else (1 + count) / (1 + len(null))
+    return np.where(np.isnan(r), np.nan, p)
+
+
+def corrected(table: pd.DataFrame) -> pd.DataFrame:
+    """Add p corrected for the number of tests, behind p."""
+    p = table["p"].to_numpy(dtype=float)
+    known = np.isfinite(p)
+    fdr = np.full(len(p), np.nan)
+    if known.any():
+        fdr[known] = stats.false_discovery_control(p[known])
+    place = list(table.columns).index("p") + 1
+    table.insert(place, "p_fdr", fdr)
+    table.insert(place + 1, "p_bonferroni", np.minimum(p * known.sum(), 1))
+    return table
+
+
+def _dead(rows: np.ndarray, n_entries: int) -> np.ndarray:
+    """Entries (n_rows, n_entries) without any known cell."""
+    cells = Cells.of_triangle(n_entries)
+    known = np.isfinite(rows).astype(float)
+    counts = np.zeros((len(rows), n_entries))
+    for ends in (cells.first, cells.second):
+        for k, own in enumerate(known):
+            counts[k] += np.bincount(ends, weights=own, minlength=n_entries)
+    return counts == 0
