@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -198,16 +199,13 @@ def compare_to_reference(
         for keys, places in _by_entries(rows):
             report_dropped(keys, one)
             entries = shared_entries(keys, one)
-            triangles = [cells_of(rows[k].matrix, keys, entries) for k in places]
-            nulls = [
-                np.stack([cells_of(matrix, own, entries) for own, matrix in rows[k].shuffles])
-                if rows[k].shuffles
-                else None
-                for k in places
-            ]
             problem = Problem(
-                entries, np.stack(triangles), one.triangles(entries), controls_among(held, entries)
+                entries,
+                np.stack([cells_of(rows[k].matrix, keys, entries) for k in places]),
+                one.triangles(entries),
+                controls_among(held, entries),
             )
+            nulls = [_null_of(rows[k], problem, method) for k in places]
             for part, chosen in problem.parts(options.nan_policy, one):
                 of_part = _compare(part, options, [nulls[k] for k in chosen])
                 found |= {places[k]: fit for k, fit in zip(chosen, of_part, strict=True)}
@@ -351,6 +349,16 @@ def _by_entries(rows: Sequence[Row]) -> list[tuple[tuple[EntryKey, ...], list[in
     return list(members.items())
 
 
+def _null_of(row: Row, problem: Problem, method: str) -> np.ndarray | None:
+    """Agreements (n_shuffles, 1) of a row's shuffles, where the stack has them."""
+    if not row.shuffles:
+        return None
+    shuffled = [cells_of(matrix, own, problem.entries) for own, matrix in row.shuffles]
+    own = replace(problem, rows=np.stack(shuffled))
+    null: np.ndarray = own.agreements(method).mean(axis=1, keepdims=True)
+    return null
+
+
 def _compare(
     problem: Problem,
     options: Options,
@@ -383,10 +391,8 @@ def _compare(
     else:
         for k, shuffled in enumerate(nulls):
             if shuffled is not None:
-                own = Problem(problem.entries, shuffled, problem.subjects, problem.controls)
-                null = own.agreements(options.method).mean(axis=1, keepdims=True)
-                p[k] = p_values(r[k : k + 1], null, options.alternative, are_all=False)[0]
-                test[k], num_perms[k] = "shuffles", len(null)
+                p[k] = p_values(r[k : k + 1], shuffled, options.alternative, are_all=False)[0]
+                test[k], num_perms[k] = "shuffles", len(shuffled)
     whole = np.isfinite(problem.subjects).all(axis=0)
     if problem.controls is not None:
         whole &= np.isfinite(problem.controls).all(axis=0)

@@ -18,6 +18,7 @@ from pytorch_feature_analysis._checks import (
     child_generator,
 )
 from pytorch_feature_analysis.agreement import (
+    FEWEST_CELLS,
     METHODS,
     Cells,
     agreements,
@@ -216,7 +217,7 @@ def ceilings(
 ) -> tuple[float, float]:
     """Lower and upper noise ceiling of subjects (n_subjects, n_cells) without missing cells."""
     n_subjects = len(triangles)
-    if n_subjects < 2:
+    if n_subjects < 2 or triangles.shape[1] < FEWEST_CELLS:
         return np.nan, np.nan
     if controls is not None:
         seen = partial_rows(triangles, method, control_basis(controls, method))
@@ -241,8 +242,9 @@ def _is_seen_whole(method: str) -> bool:
 
 def _as_seen(triangles: np.ndarray, method: str, cells: Cells) -> np.ndarray:
     """RDMs as a method sees them, such that means of them make sense."""
-    if is_inner_product(method):
+    if _is_seen_whole(method):
         return unit_rows(triangles, method, cells)
+    # Not of unit length, whose rounding would break the ties of their means.
     ranks: np.ndarray = rankdata(triangles, axis=1)
     return ranks
 

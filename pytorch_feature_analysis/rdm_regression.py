@@ -18,6 +18,7 @@ from pytorch_feature_analysis._checks import (
     child_generator,
 )
 from pytorch_feature_analysis.agreement import FEWEST_CELLS, Cells
+from pytorch_feature_analysis.entry_subsets import EntryKey
 from pytorch_feature_analysis.rdm_stack import checked_stack
 from pytorch_feature_analysis.references import (
     cells_of,
@@ -151,8 +152,8 @@ def regress_rdms(
         n_subjects = len(subjects)
         fitted = found @ _standardized(rows)
         r = np.mean([_r(a, b) for a, b in zip(fitted, subjects, strict=True)])
-        generator = child_generator(root, "folds", *sorted(map(repr, entries)))
-        r_cv, n_folds = _cross_validated(rows, subjects, cells, weights, num_folds, generator)
+        folds = _folds(entries, num_folds, root)
+        r_cv, n_folds = _cross_validated(rows, subjects, cells, weights, folds)
         error = np.full(len(rows), np.nan)
         if n_subjects > 1:
             error = found.std(axis=0, ddof=1) / np.sqrt(n_subjects)
@@ -214,23 +215,30 @@ def _check_predictors(rows: np.ndarray, weights: str) -> None:
         )
 
 
+def _folds(entries: Sequence[EntryKey], num_folds: int, root: int) -> np.ndarray:
+    """Give each entry the number of its fold, from 1; 0 where there are none."""
+    by_name = np.array(sorted(range(len(entries)), key=lambda k: repr(entries[k])))
+    generator = child_generator(root, "folds", *(entries[k] for k in by_name.tolist()))
+    folds = np.zeros(len(entries), dtype=int)
+    if num_folds:
+        folds[by_name[generator.permutation(len(entries))]] = (
+            1 + np.arange(len(entries)) % num_folds
+        )
+    return folds
+
+
 def _cross_validated(
     rows: np.ndarray,
     subjects: np.ndarray,
     cells: Cells,
     weights: str,
-    num_folds: int,
-    generator: np.random.Generator,
+    folds: np.ndarray,
 ) -> tuple[float, int]:
     """Mean correlation over folds of entries and left-out subjects, and how many folds."""
-    if not num_folds:
-        return np.nan, 0
-    fold_of = np.empty(cells.n_items, dtype=int)
-    fold_of[generator.permutation(cells.n_items)] = np.arange(cells.n_items) % num_folds
-    first, second = fold_of[cells.first], fold_of[cells.second]
+    first, second = folds[cells.first], folds[cells.second]
     scores: list[float] = []
     n_folds = 0
-    for fold in range(num_folds):
+    for fold in range(1, folds.max() + 1):
         test = (first == fold) & (second == fold)
         train = (first != fold) & (second != fold)
         if test.sum() < FEWEST_CELLS or train.sum() <= len(rows):
