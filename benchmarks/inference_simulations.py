@@ -90,13 +90,13 @@ def of_subjects(seed: int, **options: object) -> float:
     return float(table["p"][0])
 
 
-def difference(seed: int) -> float:
+def difference(seed: int, n_entries: int = N_ENTRIES, n_subjects: int = N_SUBJECTS) -> float:
     """Return p of two rows, each of which sees one part."""
     rng = np.random.default_rng(seed)
-    parts = rng.normal(size=(2, N_ENTRIES, 4))
+    parts = rng.normal(size=(2, n_entries, 4))
     table = pfa.compare_fits(
         stack_of([rdm_of(part) for part in parts], "row"),
-        stack_of(subjects_of(parts, N_SUBJECTS, rng), "subject"),
+        stack_of(subjects_of(parts, n_subjects, rng), "subject"),
         num_boot=NUM_BOOT,
     )
     return float(table["p"][0])
@@ -134,8 +134,12 @@ def check_tests() -> bool:
         ("permutations with a control", partial, {}),
         ("permutations, 8 subjects", of_subjects, {"num_perms": NUM_PERMS}),
         ("permutations, Spearman", of_subjects, {"num_perms": NUM_PERMS, "method": "spearman"}),
-        ("draws of stimuli and subjects", of_subjects, {"num_boot": NUM_BOOT}),
-        ("draws, difference of two rows", difference, {}),
+        ("draws, difference of two rows, 8 subjects", difference, {}),
+        (
+            "draws, difference of two rows, 30 entries, 20 subjects",
+            difference,
+            {"n_entries": 30, "n_subjects": 20},
+        ),
     ):
         p = simulate(function, **options)
         share = float(np.mean(p <= ALPHA))
@@ -145,7 +149,7 @@ def check_tests() -> bool:
                 share,
                 round(bound, 4),
                 at_most=at_most,
-                detail=f"{N_ENTRIES} entries, 2,000 simulations",
+                detail="2,000 simulations",
                 digits=4,
                 stop=False,
             )

@@ -118,10 +118,10 @@ def compare_to_reference(
         se, ci_low, ci_high, n_boot : float and int
             Standard error, interval by Student's t, draws that could be used.
         p, p_fdr, p_bonferroni : float
-            p, and corrected for the number of tests in the frame.
+            p of no relation, and corrected for the number of tests in the frame; NaN without
+            permutations.
         test : str
-            'permutation', 'all permutations', 'shuffles' (of the stack), 'bootstrap' (t of r and
-            its standard error) or ''.
+            'permutation', 'all permutations', 'shuffles' (of the stack) or ''.
         num_perms : int
             Orders, or shuffles, of the test.
         ceiling_low, ceiling_high : float
@@ -148,7 +148,9 @@ def compare_to_reference(
     **Draws.** A stimulus that is drawn twice has no dissimilarity to its copy. With draws of
     stimuli and subjects, the variance is put together from that of both and of either alone, since
     the noise of single cells would be counted more than once. t has as many degrees of freedom as
-    there are stimuli, or subjects, less 1, whichever are fewer.
+    there are stimuli, or subjects, less 1, whichever are fewer. An interval is no test of r = 0:
+    where there is no relation it is too wide (it leaves 0 out in 1 % of 2,000 simulations with 20
+    stimuli and 8 subjects, not in 5 %), and permutations are exact.
 
     Memory: 16 MB beside the RDMs and the result.
 
@@ -382,7 +384,6 @@ def _compare(
         spread = spread_of(problem.draw(options), n_entries, n_subjects)
         low, high = spread.interval(r, options.ci)
         columns |= {"se": spread.error, "ci_low": low, "ci_high": high, "n_boot": spread.n_draws}
-        p, test = spread.p_values(r, options.alternative), ["bootstrap"] * n_rows
     if options.num_perms:
         null, are_all = problem.permute(options)
         p = p_values(r, null, options.alternative, are_all=are_all)

@@ -401,7 +401,7 @@ def test_draws_leave_copies_out_and_follow_subjects():
     both, items, of_subjects = (np.var(one, ddof=1) for one in by_hand.values())
     a, b = 12 / 11, 4 / 3
     variance = b * of_subjects + a * items - a * b * (both - items - of_subjects)
-    variance = min(max(variance, b * of_subjects, a * items), both)
+    variance = max(variance, b * of_subjects, a * items)
     assert found["se"][0] == pytest.approx(np.sqrt(variance), rel=0.15)
     reach = stats.t.ppf(0.975, 3) * found["se"][0]
     assert found["ci_high"][0] == pytest.approx(found["r"][0] + reach)
@@ -424,3 +424,29 @@ def test_differences_are_paired():
     assert copies[["difference", "se"]].to_numpy().tolist() == [[0, 0]]
     with pytest.raises(ValueError, match="1 RDM, and a difference needs two"):
         pfa.compare_fits(rows.iloc[[0]], subjects)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_intervals_agree_with_rsatoolbox_but_for_the_noise_of_draws(monkeypatch):
+    names = [f"image {k}" for k in range(20)]
+    rows, subjects = stack_of(0, 1, 2, names=names), brains(8, names=names)
+    ours = pfa.compare_to_reference(rows, subjects, num_boot=2000)
+    state = np.random.get_state()  # noqa: NPY002 - rsatoolbox draws from it, and takes no seed
+    try:
+        np.random.seed(0)  # noqa: NPY002
+        theirs = rsatoolbox.inference.eval_dual_bootstrap(
+            [
+                rsatoolbox.model.ModelFixed(f"{k}", pfa.get_upper_triang(matrix))
+                for k, matrix in enumerate(rows["matrix"])
+            ],
+            rdms_of(subjects),
+            method="corr",
+            N=500,
+        )
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+    # Standard errors of 500 draws are known to a few percent.
+    np.testing.assert_allclose(ours["se"], theirs.get_sem(), rtol=0.15)
+    low, high = theirs.get_ci(0.95)
+    np.testing.assert_allclose(ours["ci_low"], ours["r"] - (high - low) / 2, atol=0.05)
