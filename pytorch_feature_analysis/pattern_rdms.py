@@ -125,7 +125,8 @@ def get_pattern_rdms(
     ------
     ValueError
         A single run for a cross-validated metric; no two conditions that share two runs; a single
-        condition; a noise covariance that is singular; unknown names; no channel without NaN.
+        condition; one observation a run for noise='repetitions'; a noise covariance that is
+        singular; unknown names; no channel without NaN.
     TypeError
         Cells that are no arrays of numbers, or no lists.
 
