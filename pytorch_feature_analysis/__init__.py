@@ -40,6 +40,9 @@ How alike two representations are
     `sample_size_sensitivity`
 Networks layer by layer
     `get_net_similarity`, `grid_groups`, `similarity_table`, `layerwise_table`, `correlate_with`
+RDMs of measured patterns: voxels, sensors, neurons
+    `get_pattern_rdms` (cross-validated, in units of noise), `get_pattern_design`,
+    `noise_covariance`
 How well RDMs fit those of brains, or of a model
     `compare_to_reference`, `compare_fits`, `regress_rdms`, `permutation_test` (a
     `PermutationTest`), `noise_ceiling`, `reliability`; `categorical_rdm`, `rdm_from_features` and
@@ -126,7 +129,9 @@ from pytorch_feature_analysis.model_rdms import (
 from pytorch_feature_analysis.model_table import read_model_table, select_models
 from pytorch_feature_analysis.models import prepare_model, prepare_models
 from pytorch_feature_analysis.noise_ceilings import noise_ceiling, reliability
+from pytorch_feature_analysis.noise_covariance import noise_covariance
 from pytorch_feature_analysis.pair_correlations import correlate_with
+from pytorch_feature_analysis.pattern_rdms import get_pattern_design, get_pattern_rdms
 from pytorch_feature_analysis.performance import link_to_performance
 from pytorch_feature_analysis.performance_gaps import get_performance_gaps
 from pytorch_feature_analysis.permutation_tests import PermutationTest, permutation_test
@@ -246,6 +251,8 @@ __all__ = [
     "get_model_activations_for_image",
     "get_most_uniform_dissims",
     "get_net_similarity",
+    "get_pattern_design",
+    "get_pattern_rdms",
     "get_performance_gaps",
     "get_rdms",
     "get_similarity_rdms",
@@ -268,6 +275,7 @@ __all__ = [
     "my_mds",
     "nbs",
     "noise_ceiling",
+    "noise_covariance",
     "nonwhite_pixel_mask",
     "package_image_sets",
     "parallel_process",

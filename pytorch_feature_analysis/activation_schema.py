@@ -27,7 +27,7 @@ def check_activations(
     """
     check_columns(activations_df, [*_REQUIRED, *columns], argument=argument)
     rows = Rows(activations_df.index, argument)
-    arrays = each_once(rows, _as_table, activations_df["activations"].tolist())
+    arrays = each_once(rows, as_table, activations_df["activations"].tolist())
     keys = each_once(rows, as_keys, activations_df["entry_keys"].tolist())
     for k, (array, row_keys) in enumerate(zip(arrays, keys, strict=True)):
         if len(array) != len(row_keys):
@@ -44,7 +44,7 @@ def check_activations(
     return checked
 
 
-def _as_table(cell: Any) -> np.ndarray:
+def as_table(cell: Any) -> np.ndarray:
     """Return an array, which may be mapped from a file, as (n_entries, n_units)."""
     array = np.asanyarray(cell)
     if array.dtype.kind not in "biuf":

@@ -34,9 +34,11 @@ LEVELS = {
         *["fingerprints", "image_folder", "images", "layers", "layouts", "number_tables"],
         *["probe_data", "probe_search", "selection", "similarity._inputs", "similarity._measure"],
         *["similarity.hsic", "stack_schema", "stimulus_subsets", "subset_search"],
+        "noise_covariance",
     ],
     "1b": [
-        *["activation_types", "architectures", "batches", "bounded_rdms", "device_patterns"],
+        *["activation_types", "architectures", "batches", "bounded_rdms", "crossvalidated"],
+        "device_patterns",
         *["feature_sources", "mds", "pairwise_complete", "permuted_items", "preprocessing"],
         *["projection", "resampled_items"],
         *["similarity.cca", "similarity.cka", "similarity.conv_samples", "similarity.neighbors"],
@@ -56,9 +58,13 @@ LEVELS = {
     ],
     "2c": [
         *["activation_groups", "anova_sums", "anova_tables", "decoding_table", "group_comparison"],
-        *["meta_frame", "model_pairs", "rdm_jobs", "references", "stack_pickle"],
+        *["measured_patterns", "meta_frame", "model_pairs", "rdm_jobs", "references"],
+        "stack_pickle",
     ],
-    "2d": ["linear_probe", "rdm_plan", "reference_fits", "stack_parts"],
+    "2d": [
+        *["linear_probe", "measured_noise", "measured_rdms", "rdm_plan", "reference_fits"],
+        "stack_parts",
+    ],
     "2e": ["probe_rows", "rdm_units", "stack_files"],
     "2f": ["rdm_call", "rdm_forecast", "store"],
     "2g": ["decoding_run", "rdm_rows"],
@@ -66,7 +72,8 @@ LEVELS = {
         *["activation_files", "activation_frames", "anova", "comparisons", "decoding"],
         *["decoding_rdms", "feature_store", "features", "mean_rdms", "measure_comparison"],
         *["meta_rdms", "metric_comparison", "minibatch", "model_probes", "model_rdms"],
-        *["noise_ceilings", "permutation_tests", "probes", "rdm_regression", "rdms"],
+        *["noise_ceilings", "pattern_rdms", "permutation_tests", "probes", "rdm_regression"],
+        "rdms",
         *["sample_sizes", "similarity_scores", "tolerance"],
     ],
     "4a": [
