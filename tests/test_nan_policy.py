@@ -339,9 +339,8 @@ def test_pairwise_compares_each_two_rdms_on_the_cells_that_both_have(caplog):
 
 def test_what_is_omitted_is_omitted_wherever_items_stand():
     turned = [5, 2, 7, 0, 3, 1, 6, 4]
-    stack = stack_of(*HOLED)
-    stack.at[11, "matrix"] = HOLED[1][np.ix_(turned, turned)]
-    stack.at[11, "entry_keys"] = [NAMES[k] for k in turned]
+    stack = stack_of(HOLED[0], HOLED[1][np.ix_(turned, turned)], HOLED[2])
+    stack["entry_keys"] = [NAMES, [NAMES[k] for k in turned], NAMES]
     for options in ({}, {"num_perms": 3}):
         left, right = (
             pfa.get_meta_rdms(one, None, ["layer"], nan_policy="omit", progress=False, **options)[
@@ -404,8 +403,8 @@ def test_the_mean_omits_cells_or_is_of_the_rdms_that_have_them(caplog):
 
 
 def test_a_cell_that_one_rdm_alone_has_has_a_mean_and_no_spread():
-    stack = stack_of(*[without(rdm(k), (0, 1), (2, 3)) for k in (0, 1)], variable="dataset")
-    stack.at[11, "matrix"] = without(rdm(1), (2, 3))
+    holed = without(rdm(0), (0, 1), (2, 3)), without(rdm(1), (2, 3))
+    stack = stack_of(*holed, variable="dataset")
     mean, sd = pfa.get_mean_rdms(stack, nan_policy="pairwise")["matrix"]
     assert mean[0, 1] == rdm(1)[0, 1]
     assert np.isnan([sd[0, 1], mean[2, 3], sd[2, 3]]).all()
@@ -502,7 +501,7 @@ def test_what_a_heat_map_does_not_draw_is_not_refused():
     ax = pfa.plot_heatmap(row, **sides, nan_policy="raise", show=False)
     plt.close(ax.figure)
     sides["rows"] = {"entry": ["a", "d"]}
-    with pytest.raises(ValueError, match="3 missing .* 3 of 6 in row 10"):
+    with pytest.raises(ValueError, match=r"3 missing .* 3 of 6 in row 10"):
         pfa.plot_heatmap(row, **sides, nan_policy="raise", show=False)
     ax = pfa.plot_heatmap(row, **sides, nan_policy="omit", show=False)
     assert ax.images[0].get_array().shape == (1, 3)
