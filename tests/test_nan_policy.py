@@ -8,12 +8,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from made_stacks import upper, with_dead
 from pandas.testing import assert_frame_equal
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 import pytorch_feature_analysis as pfa
+from pytorch_feature_analysis.cli import main
 from pytorch_feature_analysis.linkage import linkage_of_known
 from pytorch_feature_analysis.missing_cells import (
     count_missing,
@@ -576,6 +578,9 @@ def test_stimuli_are_chosen_on_common_cells_or_on_those_of_each_row(seed):
         lacking = np.isnan(matrices)
         lacking = lacking.any(axis=0) if policy == "omit" else lacking.all(axis=0)
         chosen = found["index"].to_numpy()
+        means = np.mean(matrices, axis=0) if policy == "omit" else np.nanmean(matrices, axis=0)
+        for i, mean in zip(chosen, found["mean_dissim"], strict=True):
+            assert mean == pytest.approx(np.nanmean([means[i, j] for j in chosen if j != i]))
         assert found["n_missing"].tolist() == lacking[np.ix_(chosen, chosen)].sum(axis=1).tolist()
 
     def smallest_mean(matrices, chosen):
@@ -627,6 +632,33 @@ def test_datasets_are_compared_on_pairs_of_models_that_all_or_both_have():
         options = {"nan_policy": policy, "progress": False}
         matrix = pfa.get_meta_rdms(stack, None, ["dataset"], **options)["matrix"][0]
         np.testing.assert_allclose(found["r"], 1 - upper(matrix), atol=1e-12)
+
+
+def pfa_(*words):
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    return result.exit_code, result.stdout + result.stderr
+
+
+def test_the_command_line_takes_the_policies_of_each_step(tmp_path):
+    path, out = tmp_path / "stack.p", tmp_path / "out.p"
+    pfa.write_rdms(stack_of(*HOLED), path)
+    meta = ["meta", path, "--entry", "layer", "--group", "perm", "-q", "--out"]
+    assert pfa_(*meta, out, "--nan-policy", "omit")[0] == 0
+    expected = 1 - np.corrcoef([upper(matrix)[COMMON] for matrix in HOLED])
+    np.testing.assert_allclose(pfa.read_rdms(out)["matrix"][0], expected, atol=1e-12)
+    for words in (
+        [*meta, tmp_path / "other.p"],
+        ["mds", path, "--where", "layer=layer0", "--out", tmp_path / "map.png"],
+        ["pick", path, "-n", 3],
+    ):
+        code, said = pfa_(*words, "--nan-policy", "raise")
+        assert code == 2
+        assert "has" in said
+        assert "1 of 28 in row" in said
+        assert pfa_(*words, "--nan-policy", "drop")[0] == 2
+    code, said = pfa_("mds", path, "--out", tmp_path / "map.png", "--nan-policy", "pairwise")
+    assert code == 2
+    assert "is not one of 'omit', 'raise'" in said
 
 
 def test_what_the_shared_functions_say_of_a_small_matrix():
