@@ -61,6 +61,19 @@ symmetrize_option = click.option(
     is_flag=True,
     help="Take the mean of both directions of an RDM that is not symmetric.",
 )
+
+
+def nan_policy_option(default: str, *others: str) -> Callable[[Any], Any]:
+    """Return the option --nan-policy of a command whose function takes these."""
+    return click.option(
+        "--nan-policy",
+        type=click.Choice([default, *others]),
+        default=default,
+        show_default=True,
+        help="What happens to missing dissimilarities.",
+    )
+
+
 batch_size_option = click.option(
     "--batch-size",
     type=_BatchSize(),

@@ -15,6 +15,7 @@ from pytorch_feature_analysis._cli_arguments import check_new, find_pictures, re
 from pytorch_feature_analysis._cli_messages import Step
 from pytorch_feature_analysis._cli_options import (
     example,
+    nan_policy_option,
     seed_option,
     symmetrize_option,
     where_option,
@@ -93,6 +94,7 @@ def _effort(_ctx: click.Context, _parameter: click.Parameter, text: str) -> int 
     metavar="VARIABLE=COUNT",
     help="So many of each value of a variable, as in animal=5.",
 )
+@nan_policy_option("omit", "pairwise", "raise")
 @symmetrize_option
 @seed_option("the search")
 @click.option("--pictures", "folder", metavar="FOLDER", help="Where the images are.")

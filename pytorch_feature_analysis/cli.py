@@ -32,6 +32,7 @@ from pytorch_feature_analysis._cli_options import (
     list_option,
     memory_option,
     models_option,
+    nan_policy_option,
     num_cores_option,
     pattern_option,
     quiet_option,
@@ -273,6 +274,7 @@ def rdms(
 @where_option
 @click.option("--num-perms", type=int, default=0, show_default=True, help="Shuffled copies.")
 @num_cores_option
+@nan_policy_option("pairwise", "omit", "raise")
 @symmetrize_option
 @seed_option("shuffles")
 @click.option("--name", "df_name", default="meta_rdm", help="Goes into the column df_name.")
@@ -342,6 +344,7 @@ def meta(
     help="Least stress, or Torgerson's scaling.",
 )
 @click.option("--title", "fig_title", help="Title of the figure.")
+@nan_policy_option("omit", "raise")
 @symmetrize_option
 @seed_option("the starts of the embedding")
 @click.option(

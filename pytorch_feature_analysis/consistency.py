@@ -41,6 +41,7 @@ def get_consistency(
     dataset_variable: str = "dataset",
     grouping_variables: Sequence[str] | str = "rest",
     intersect: bool = False,
+    nan_policy: str = "pairwise",
     symmetrize: bool = False,
 ) -> pd.DataFrame:
     """Correlate the similarities of pairs of models on one dataset with those on another.
@@ -79,6 +80,10 @@ def get_consistency(
         Columns that tell measures apart, as in `get_meta_rdms`.
     intersect : bool, default False
         Take the models that all datasets have, instead of refusing others.
+    nan_policy : {'pairwise', 'omit', 'raise'}, default 'pairwise'
+        What happens to missing similarities (NaN or infinite). 'pairwise': each two datasets are
+        compared on the pairs of models that both have. 'omit': a pair that any dataset of a
+        measure lacks is left out for all. 'raise': an error that names rows and counts.
     symmetrize : bool, default False
         Take the mean of an RDM that is not symmetric and its transpose, instead of refusing it.
 
@@ -96,8 +101,8 @@ def get_consistency(
             From -1 to 1; 1 where the same models are alike on both datasets. The same for
             similarities s as for the dissimilarities 1 - s of the stack.
         n_pairs : int
-            Pairs of models. A pair whose similarity is missing (not finite) on one of the two
-            datasets is left out, here as in the draws.
+            Pairs of models. A pair that is left out because its similarity is missing is not
+            counted, and is left out in the draws too.
         ci_low, ci_high : float
             Ends of the interval.
         n_boot : int
@@ -110,6 +115,7 @@ def get_consistency(
     ------
     ValueError
         Models that some datasets lack, or the table; both are named. A measure of one dataset.
+        Missing similarities with 'raise'.
 
     See Also
     --------
@@ -190,6 +196,7 @@ def get_consistency(
         dataset_variable=dataset_variable,
         grouping_variables=grouping_variables,
         intersect=intersect,
+        nan_policy=nan_policy,
         symmetrize=symmetrize,
     )
     taken = [name for name in study.grouping if name in RESULT_COLUMNS]

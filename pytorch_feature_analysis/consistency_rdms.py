@@ -33,6 +33,7 @@ def get_consistency_rdms(
     dataset_variable: str = "dataset",
     grouping_variables: Sequence[str] | str = "rest",
     intersect: bool = False,
+    nan_policy: str = "pairwise",
     symmetrize: bool = False,
     out_fname: str | os.PathLike[str] | None = None,
     df_name: str = "consistency_rdm",
@@ -42,7 +43,7 @@ def get_consistency_rdms(
     Parameters
     ----------
     similarity_stack, model_table, by, anchors, method, dataset_variable, grouping_variables, \
-intersect, symmetrize
+intersect, nan_policy, symmetrize
         As in `get_consistency`.
     out_fname : path, optional
         File for the result, see `write_rdms`.
@@ -100,6 +101,7 @@ intersect, symmetrize
         dataset_variable=dataset_variable,
         grouping_variables=grouping_variables,
         intersect=intersect,
+        nan_policy=nan_policy,
         symmetrize=symmetrize,
     )
     plans, names, members = [], [], []

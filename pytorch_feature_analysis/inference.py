@@ -94,7 +94,8 @@ def compare_to_reference(
         What happens to missing dissimilarities (NaN or infinite). 'omit': cells that any row or
         subject lacks are left out for all, so that all r are of the same pairs of entries, but for
         entries without any dissimilarity in a row, which are left out of that row alone.
-        'pairwise': each two RDMs are compared on the cells that both have.
+        'pairwise': each two RDMs are compared on the cells that both have. 'raise': an error that
+        names rows, subjects and counts.
     subject_variable : str, default 'subject'
         The column of `reference` that names subjects.
     symmetrize : bool, default False
@@ -207,8 +208,9 @@ def compare_to_reference(
                 one.triangles(entries),
                 controls_among(held, entries),
             )
+            problem.refuse_missing(nan_policy, [rows[k].name for k in places], one)
             nulls = [_null_of(rows[k], problem, method) for k in places]
-            for part, chosen in problem.parts(options.nan_policy, one):
+            for part, chosen in problem.parts(nan_policy):
                 of_part = _compare(part, options, [nulls[k] for k in chosen])
                 found |= {places[k]: fit for k, fit in zip(chosen, of_part, strict=True)}
         results += [
@@ -313,7 +315,8 @@ def compare_fits(
         problem = Problem(
             entries, triangles, one.triangles(entries), controls_among(held, entries)
         )
-        problem = problem.on_common_cells(options.nan_policy, one)
+        problem.refuse_missing(nan_policy, [row.name for row in rows], one)
+        problem = problem.on_common_cells(nan_policy)
         r = problem.agreements(method).mean(axis=1)
         drawn = problem.draw(options)
         spread = spread_of(drawn.between(*pairs.T), len(problem.entries), len(problem.subjects))

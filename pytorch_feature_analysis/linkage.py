@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import Any
+import logging
+from collections.abc import Hashable
 
 import numpy as np
 import pandas as pd
@@ -14,15 +14,23 @@ from pytorch_feature_analysis.matrices import (
     dead_items,
     mean_of_both,
     to_condensed,
+    to_square,
 )
-from pytorch_feature_analysis.rdm_stack import check_row, in_words
+from pytorch_feature_analysis.missing_cells import (
+    finite_or_nan,
+    known_matrix,
+    report_missing,
+)
+from pytorch_feature_analysis.rdm_stack import check_row
+
+logger = logging.getLogger(__name__)
 
 # How far the diagonal may be from 0, or from 1.
 _ROUNDING = 1e-6
 
 
 def linkage_order(
-    rdm_df: pd.DataFrame | pd.Series, *, symmetrize: bool = False
+    rdm_df: pd.DataFrame | pd.Series, *, nan_policy: str = "omit", symmetrize: bool = False
 ) -> list[tuple[Hashable, ...]]:
     """Order the entries of an RDM by average linkage, so that alike ones stand side by side.
 
@@ -34,19 +42,24 @@ def linkage_order(
     rdm_df : DataFrame or Series
         A stack of one row, or that row. Similarities, with 1 on the diagonal, are read as 1 less
         each.
+    nan_policy : {'omit', 'raise'}, default 'omit'
+        What happens to missing dissimilarities (NaN or infinite). 'omit': entries without any
+        finite one stand last, and single ones are left out of the means; groups with none between
+        them are joined last. 'raise': an error that says how many. There is no 'pairwise', which
+        is about two RDMs or more.
     symmetrize : bool, default False
         Take the mean of an RDM that is not symmetric and its transpose.
 
     Returns
     -------
     list of tuple
-        The entry keys in their order. Those without a finite dissimilarity come last.
+        The entry keys in their order.
 
     Raises
     ------
     ValueError
-        Several rows; single dissimilarities that are missing; other values on the diagonal than 0,
-        or than 1.
+        Several rows; other values on the diagonal than 0, or than 1; missing dissimilarities with
+        'raise'.
 
     See Also
     --------
@@ -55,7 +68,8 @@ def linkage_order(
 
     Notes
     -----
-    As `scipy.cluster.hierarchy.linkage` by 'average', and `leaves_list`.
+    As `scipy.cluster.hierarchy.linkage` by 'average', and `leaves_list`. A log line counts what
+    is missing.
 
     Examples
     --------
@@ -70,28 +84,58 @@ def linkage_order(
     [('vgg16',), ('vgg19',), ('dino',), ('simclr',)]
     """
     row = check_row(rdm_df)
+    matrix = known_matrix(row["matrix"], nan_policy, owner="`rdm_df`", name=f"row {row.name!r}")
+    report_missing(logger, logging.WARNING, "Average linkage leaves out", matrix)
     keys = row["entry_keys"]
-    return [keys[k] for k in average_linkage(row["matrix"], keys, symmetrize=symmetrize)]
+    return [keys[k] for k in average_linkage(matrix, symmetrize=symmetrize)]
 
 
-def average_linkage(
-    matrix: np.ndarray, names: Sequence[Any], *, symmetrize: bool = False
-) -> list[int]:
+def average_linkage(matrix: np.ndarray, *, symmetrize: bool = False) -> list[int]:
     """Give the positions of the entries of one RDM in the order of `linkage_order`."""
-    dissimilarities = dissimilarities_of(matrix, symmetrize=symmetrize)
+    dissimilarities = dissimilarities_of(finite_or_nan(matrix), symmetrize=symmetrize)
     dead = dead_items(dissimilarities)
     kept = np.flatnonzero(~dead)
-    known = dissimilarities[np.ix_(kept, kept)]
-    missing = np.argwhere(~np.isfinite(known))
-    if len(missing):
-        pair = [names[kept[k]] for k in missing[0]]
-        raise ValueError(
-            f"`rdm_df` has no finite dissimilarity of {in_words(pair)}, and average linkage needs"
-            " those of all pairs; leave entries out with `subset_rdm_df`."
-        )
+    known = to_condensed(dissimilarities[np.ix_(kept, kept)])
     if len(kept) > 1:
-        kept = kept[leaves_list(linkage(to_condensed(known), method="average"))]
+        tree = (
+            linkage(known, method="average")
+            if np.isfinite(known).all()
+            else linkage_of_known(known)
+        )
+        kept = kept[leaves_list(tree)]
     return [*kept.tolist(), *np.flatnonzero(dead).tolist()]
+
+
+def linkage_of_known(condensed: np.ndarray) -> np.ndarray:
+    """Join by the means of known dissimilarities; a tree as of `scipy.cluster.hierarchy`.
+
+    Groups without any between them are joined last, at the height of the last ones that have.
+    """
+    sums = to_square(np.nan_to_num(condensed, nan=0.0))
+    counts = to_square(np.isfinite(condensed).astype(float))
+    n = len(sums)
+    clusters = np.arange(n)
+    sizes = np.ones(n)
+    alive = np.ones(n, dtype=bool)
+    tree = np.zeros((n - 1, 4))
+    for step in range(n - 1):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = np.where(counts > 0, sums / counts, np.inf)
+        means[~alive] = means[:, ~alive] = np.inf
+        np.fill_diagonal(means, np.inf)
+        one, other = np.unravel_index(np.argmin(means), means.shape)
+        height = means[one, other]
+        if np.isinf(height):
+            one, other = np.flatnonzero(alive)[:2]
+            height = tree[step - 1, 2]
+        for table in (sums, counts):
+            table[one] += table[other]
+            table[:, one] = table[one]
+        sizes[one] += sizes[other]
+        tree[step] = (*sorted((clusters[one], clusters[other])), height, sizes[one])
+        clusters[one] = n + step
+        alive[other] = False
+    return tree
 
 
 def dissimilarities_of(

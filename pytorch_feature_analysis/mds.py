@@ -28,6 +28,7 @@ from pytorch_feature_analysis.matrices import (
     check_symmetric,
     dead_items,
     mean_of_both,
+    to_condensed,
 )
 
 logger = logging.getLogger(__name__)
@@ -154,6 +155,14 @@ def embed(
         )
     kept = np.flatnonzero(~left_out)
     known = dissimilarities[np.ix_(kept, kept)]
+    cells = to_condensed(known)
+    n_missing = int(np.isnan(cells).sum())
+    if n_missing:
+        logger.warning(
+            "MDS leaves out %d of %d dissimilarities of the other items, which are missing.",
+            n_missing,
+            len(cells),
+        )
     _check_connected(known, [called[i] for i in kept.tolist()], argument=argument)
 
     # The tolerances of both solvers suit dissimilarities of size 1.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,12 @@ import pandas as pd
 
 from pytorch_feature_analysis._cells import object_series
 from pytorch_feature_analysis._checks import check_free
+from pytorch_feature_analysis.matrices import to_condensed
+from pytorch_feature_analysis.missing_cells import (
+    check_nan_policy,
+    finite_or_nan,
+    refuse_missing,
+)
 from pytorch_feature_analysis.rdm_stack import checked_stack
 from pytorch_feature_analysis.regroup import (
     align,
@@ -20,12 +27,15 @@ from pytorch_feature_analysis.regroup import (
     row_keys,
 )
 
+logger = logging.getLogger(__name__)
+
 
 def get_mean_rdms(
     rdm_df: pd.DataFrame,
     over: Sequence[str] = ("dataset",),
     *,
     df_name: str = "mean_rdm",
+    nan_policy: str = "omit",
 ) -> pd.DataFrame:
     """Take the mean and the standard deviation of RDMs, cell by cell, such as over datasets.
 
@@ -38,6 +48,11 @@ def get_mean_rdms(
         Columns that tell apart the RDMs that the mean is over; the others tell groups apart.
     df_name : str, default 'mean_rdm'
         Name of the result.
+    nan_policy : {'omit', 'pairwise', 'raise'}, default 'omit'
+        What happens to missing dissimilarities (NaN or infinite). 'omit': a cell that any RDM of
+        the group lacks is left out for all, and NaN in the result. 'pairwise': each cell is of
+        the RDMs that have it, and NaN where none has (for the standard deviation, fewer than
+        two). 'raise': an error that names rows and counts.
 
     Returns
     -------
@@ -49,17 +64,21 @@ def get_mean_rdms(
             'mean' or 'sd' (ddof 1).
         matrix : ndarray
             The means, which `to_similarity` turns into mean similarities where the measure is
-            one; or the standard deviations, which are those of the similarities too. NaN where
-            one of the RDMs is.
+            one; or the standard deviations, which are those of the similarities too.
         dissim_metric : str
             As in the stack for the mean; ``'sd(linear_cka)'`` for the standard deviation.
         n_rdms : int
             How many RDMs the group has.
+        n_missing : int
+            How many pairs of entries any of them lacks, in either direction: left out with
+            'omit', of fewer RDMs with 'pairwise'. It tells no groups apart where the result is
+            regrouped.
 
     Raises
     ------
     ValueError
-        A group of one RDM alone, or of RDMs of other entries; two RDMs of one dataset.
+        A group of one RDM alone, or of RDMs of other entries; two RDMs of one dataset; missing
+        cells with 'raise'.
 
     See Also
     --------
@@ -85,6 +104,7 @@ def get_mean_rdms(
     >>> means["matrix"][0].tolist()
     [[0.0, 0.5], [0.5, 0.0]]
     """
+    check_nan_policy(nan_policy)
     stack = checked_stack(rdm_df, argument="rdm_df")
     if stack.empty:
         raise ValueError("`rdm_df` has no rows, so there is nothing to take a mean of.")
@@ -94,11 +114,12 @@ def get_mean_rdms(
     stack = stack.drop(columns="dissim_rankings", errors="ignore")
     own = [name for name in rdm_df.columns if name in stack.columns and name != "df_name"]
     grouping = rest_variables(stack, own, variables)
-    check_free(grouping, ["statistic", "n_rdms"], argument="rdm_df")
+    check_free(grouping, ["statistic", "n_rdms", "n_missing"], argument="rdm_df")
     keys = row_keys(stack, variables)
     groups = make_groups(stack, keys, grouping, set(keys))
     check_unique_keys(stack, groups)
     rows: list[dict[str, Any]] = []
+    missing = pairs = 0
     for group in groups:
         if len(group.positions) == 1:
             raise ValueError(
@@ -106,19 +127,28 @@ def get_mean_rdms(
                 f" {', '.join(map(repr, variables))}. Name in `over` all that differs, or leave"
                 " columns out that should not tell groups apart."
             )
+        refuse_missing(
+            nan_policy,
+            (_cells_of(stack["matrix"].iloc[k]) for k in group.positions),
+            owner="`rdm_df`",
+            names=[f"row {index!r}" for index in stack.index[group.positions]],
+        )
         orders = align(group, stack["entry_keys"].tolist(), stack["entry_labels"].tolist())
         matrices = [stack["matrix"].iloc[k] for k in group.positions]
         aligned = np.stack(
             [
-                matrix if order is None else matrix[np.ix_(order, order)]
+                finite_or_nan(matrix if order is None else matrix[np.ix_(order, order)])
                 for matrix, order in zip(matrices, orders, strict=True)
             ]
         )
         first = group.positions[0]
         labels = {name: stack[name].iloc[first] for name in grouping}
-        for statistic, matrix in (
-            ("mean", aligned.mean(axis=0)),
-            ("sd", aligned.std(axis=0, ddof=1)),
+        lacking = np.isnan(aligned).any(axis=0)
+        n_missing = int(to_condensed(lacking | lacking.T).sum())
+        missing += n_missing
+        pairs += to_condensed(lacking).size
+        for statistic, matrix in zip(
+            ("mean", "sd"), _mean_and_sd(aligned, nan_policy), strict=True
         ):
             matrix.flags.writeable = False
             row = {
@@ -129,9 +159,36 @@ def get_mean_rdms(
                 "entry_keys": stack["entry_keys"].iloc[first],
                 "entry_labels": stack["entry_labels"].iloc[first],
                 "n_rdms": len(aligned),
+                "n_missing": n_missing,
             }
             if statistic == "sd" and "dissim_metric" in row:
                 row["dissim_metric"] = f"sd({row['dissim_metric']})"
             rows.append(row)
+    if missing:
+        logger.warning(
+            "%d of %d pairs of entries are missing in one RDM of their group or another: %s.",
+            missing,
+            pairs,
+            "they are left out" if nan_policy == "omit" else "their means are of the others",
+        )
     cells = {name: object_series([row[name] for row in rows]) for name in rows[0]}
     return pd.DataFrame(cells).infer_objects()
+
+
+def _cells_of(matrix: np.ndarray) -> np.ndarray:
+    """Cells of all pairs; NaN where either direction is missing."""
+    finite = np.isfinite(matrix)
+    return to_condensed(np.where(finite & finite.T, matrix, np.nan))
+
+
+def _mean_and_sd(aligned: np.ndarray, nan_policy: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (ddof 1) over RDMs; NaN is a missing cell."""
+    if nan_policy != "pairwise" or not np.isnan(aligned).any():
+        return aligned.mean(axis=0), aligned.std(axis=0, ddof=1)
+    known = ~np.isnan(aligned)
+    counts = known.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(known, aligned, 0).sum(axis=0) / counts
+        squares = np.where(known, aligned - mean, 0) ** 2
+        variance = np.where(counts > 1, squares.sum(axis=0) / (counts - 1), np.nan)
+    return mean, np.sqrt(variance)

@@ -24,8 +24,14 @@ from pytorch_feature_analysis.entry_subsets import (
     EntryKey,
     check_entry_var_subsets,
 )
-from pytorch_feature_analysis.matrices import check_symmetric, dead_items, mean_of_both
+from pytorch_feature_analysis.matrices import (
+    check_symmetric,
+    dead_items,
+    mean_of_both,
+    to_condensed,
+)
 from pytorch_feature_analysis.meta_frame import GroupPlan, assemble
+from pytorch_feature_analysis.missing_cells import check_nan_policy, refuse_missing
 from pytorch_feature_analysis.rdm_comparison import (
     Comparison,
     Missing,
@@ -62,6 +68,7 @@ def get_meta_rdms(
     dissim_metrics: Sequence[Any] = ("corr",),
     *,
     keep_variables: Sequence[str] = (),
+    nan_policy: str = "pairwise",
     symmetrize: bool = False,
     random_state: RandomState = 0,
     num_cores: NumCores = None,
@@ -103,6 +110,11 @@ def get_meta_rdms(
         As in `compute_rdm`.
     keep_variables : list of str, default none
         Further columns to carry, such as ``'layer_num'``; each must be constant within a group.
+    nan_policy : {'pairwise', 'omit', 'raise'}, default 'pairwise'
+        What happens to missing dissimilarities (NaN or infinite). 'pairwise': each two RDMs are
+        compared on the cells that both have. 'omit': entries that are dead (without any finite
+        dissimilarity) in any RDM of a group, and cells that any lacks, are left out for all of
+        the group. 'raise': an error that names rows and counts.
     symmetrize : bool, default False
         Take the mean of an RDM that is not symmetric (of 'pwcca', say) and its transpose, instead
         of refusing it.
@@ -147,7 +159,8 @@ def get_meta_rdms(
     ValueError
         Where two rows of a group have the same entry key; where their RDMs are not over the same
         set of entries (another order is put in that of the group's first row, by key); where a
-        reserved column varies within a group; and where an RDM is not symmetric.
+        reserved column varies within a group; where an RDM is not symmetric; and where cells are
+        missing with 'raise'.
 
     Warns
     -----
@@ -162,11 +175,13 @@ def get_meta_rdms(
 
     Notes
     -----
-    **Missing cells.** A cell that is not finite is missing. Items without any finite
+    **Missing cells.** A cell that is not finite is missing. By default items without any finite
     dissimilarity (a dead item: the same pattern constant in a layer, say) are left out of the
     comparison of every pair of RDMs in either of which they are dead, and so are single missing
-    cells; a log line counts them. A distance such as ``'euclidean_distance'`` runs over the cells
-    that are left, and is not scaled up. A pair without common cells is NaN.
+    cells; with 'omit', of all comparisons of their group, so that all cells of a result are of
+    the same pairs of items, and shuffles are among the items that are left. A log line counts
+    them. A distance such as ``'euclidean_distance'`` runs over the cells that are left, and is
+    not scaled up. A pair without common cells is NaN.
 
     **Triangles.** Only what lies above the diagonal is compared. Without missing cells all
     RDMs of a group are compared in one matrix product. A group with one entry gives a 1 x 1 RDM,
@@ -217,6 +232,7 @@ def get_meta_rdms(
            [2., 2., 0.]])
     """
     metrics = check_metrics(dissim_metrics)
+    check_nan_policy(nan_policy)
     num_perms = check_count(num_perms, argument="num_perms", minimum=0)
     root = check_random_state(random_state)
     check_num_cores(num_cores)
@@ -243,12 +259,19 @@ def get_meta_rdms(
         for name in stack.columns
         if name == "matrix" or is_lineage(name)
     }
-    for k in sorted(k for group in groups for k in group.positions):
+    used = sorted(k for group in groups for k in group.positions)
+    for k in used:
         if symmetrize:
             cells["matrix"][k] = mean_of_both(cells["matrix"][k])
         else:
             what = f"The matrix in row {rdm_df.index[k]!r} of `rdm_df`"
             check_symmetric(cells["matrix"][k], what=what, one_sided=True)
+    refuse_missing(
+        nan_policy,
+        (to_condensed(cells["matrix"][k]) for k in used),
+        owner="`rdm_df`",
+        names=[f"row {rdm_df.index[k]!r}" for k in used],
+    )
     scrambles = Scrambles(root, num_perms)
     plans = []
     for group in groups:
@@ -262,8 +285,8 @@ def get_meta_rdms(
                 scrambles.of(items, group.entry_keys),
             )
         )
-    missing = _compare_all(plans, cells["matrix"], metrics, num_cores, progress)
-    _report(plans, missing, entries, grouping)
+    missing = _compare_all(plans, cells["matrix"], metrics, nan_policy, num_cores, progress)
+    _report(plans, missing, entries, grouping, nan_policy)
 
     meta_df = assemble(stack, cells, plans, metrics, entries, grouping, kept, df_name)
     if out_fname is not None:
@@ -276,6 +299,7 @@ def _compare_all(
     plans: Sequence[GroupPlan],
     matrices: Sequence[np.ndarray],
     metrics: list[Metric],
+    nan_policy: str,
     num_cores: NumCores,
     progress: bool,
 ) -> list[Missing]:
@@ -288,7 +312,7 @@ def _compare_all(
         numbered: list[tuple[Scramble, ...] | None] = [None, *plan.scrambles[1:]]
         for start in range(0, len(numbered), _SCRAMBLES_PER_JOB):
             some = numbered[start : start + _SCRAMBLES_PER_JOB]
-            comparisons.append(Comparison(own, plan.orders, some, members, metrics))
+            comparisons.append(Comparison(own, plan.orders, some, members, metrics, nan_policy))
             owners.append(plan)
     results = parallel_map(
         compare,
@@ -307,15 +331,17 @@ def _report(
     missing: Sequence[Missing],
     entry_variables: Sequence[str],
     grouping: Sequence[str],
+    nan_policy: str,
 ) -> None:
     """Log what was left out of the comparisons, and groups in which there was none."""
     rdms = sum(part.rdms for part in missing)
     if rdms:
         logger.warning(
-            "%d of %d RDMs have missing cells: left out, pair by pair, are %d items without any"
+            "%d of %d RDMs have missing cells: left out, %s, are %d items without any"
             " finite dissimilarity, and %d further cells.",
             rdms,
             sum(len(plan.group.positions) for plan in plans),
+            "for all RDMs of a group" if nan_policy == "omit" else "pair by pair",
             sum(part.items for part in missing),
             sum(part.cells for part in missing),
         )

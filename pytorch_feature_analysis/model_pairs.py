@@ -11,6 +11,12 @@ import pandas as pd
 
 from pytorch_feature_analysis.entry_subsets import EntryKey
 from pytorch_feature_analysis.matrices import check_symmetric, mean_of_both, to_condensed
+from pytorch_feature_analysis.missing_cells import (
+    check_nan_policy,
+    common_cells,
+    finite_or_nan,
+    refuse_missing,
+)
 from pytorch_feature_analysis.model_sets import ModelSets, SetPair, check_model_sets
 from pytorch_feature_analysis.rdm_stack import checked_stack, in_words, name_of
 from pytorch_feature_analysis.regroup import (
@@ -62,10 +68,12 @@ def read_study(
     dataset_variable: str,
     grouping_variables: Sequence[str] | str,
     intersect: bool,
+    nan_policy: str,
     symmetrize: bool,
 ) -> Study:
     """Check all that consistency starts from, or raise."""
     argument = "similarity_stack"
+    check_nan_policy(nan_policy)
     stack = checked_stack(similarity_stack, argument=argument)
     if stack.empty:
         raise ValueError(f"`{argument}` has no rows, so there is nothing to compare.")
@@ -89,6 +97,11 @@ def read_study(
         matrices.append(matrix)
     entry_keys = stack["entry_keys"].tolist()
     tables = [_pair_table(group, matrices, entry_keys, intersect) for group in groups]
+    for table in tables:
+        names = [f"row {index!r}" for index in stack.index[table.group.positions]]
+        refuse_missing(nan_policy, table.rows, owner=f"`{argument}`", names=names)
+        if nan_policy == "omit":
+            table.rows[:, ~common_cells(table.rows)] = np.nan
     models = list(dict.fromkeys(model for table in tables for model in table.models))
     shared = [model for model in models if all(model in table.models for table in tables)]
     sets = check_model_sets(model_table, by, anchors, models, shared)
@@ -115,7 +128,7 @@ def _pair_table(
         order = np.array([places[key] for key in shared])
         cells = to_condensed(matrices[position][np.ix_(order, order)])
         orders.append(order)
-        rows.append(np.where(np.isfinite(cells), cells, np.nan))
+        rows.append(finite_or_nan(cells))
     return PairTable(group, orders, [name_of(key) for key in shared], np.stack(rows))
 
 

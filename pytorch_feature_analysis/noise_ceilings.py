@@ -27,12 +27,8 @@ from pytorch_feature_analysis.agreement import (
     partial_rows,
     unit_rows,
 )
-from pytorch_feature_analysis.references import (
-    NAN_POLICIES,
-    Reference,
-    known_cells,
-    read_references,
-)
+from pytorch_feature_analysis.missing_cells import check_nan_policy, common_cells
+from pytorch_feature_analysis.references import Reference, read_references
 
 
 def noise_ceiling(
@@ -55,7 +51,9 @@ def noise_ceiling(
     subject_variable : str, default 'subject'
         The column that names the subjects.
     nan_policy : {'omit', 'raise'}, default 'omit'
-        Leave out cells that are missing for any subject, or raise.
+        What happens to missing dissimilarities (NaN or infinite): cells that any subject lacks
+        are left out for all, or an error names the subjects. There is no 'pairwise': each subject
+        is set beside the mean of the others, which must be of the same cells.
     symmetrize : bool, default False
         Take the mean of an RDM that is not symmetric and its transpose.
 
@@ -279,8 +277,9 @@ def _check_subjects(
     subjects: Any, method: str, subject_variable: str, nan_policy: str, symmetrize: bool
 ) -> list[Reference]:
     check_name(method, METHODS, argument="method", what="way to compare RDMs")
-    policies = [policy for policy in NAN_POLICIES if policy != "pairwise"]
-    check_name(nan_policy, policies, argument="nan_policy", what="policy")
+    check_nan_policy(
+        nan_policy, no_pairs="would set each subject beside a mean of other cells than its own"
+    )
     if isinstance(subjects, pd.DataFrame) and subject_variable not in subjects.columns:
         raise ValueError(
             f"`subjects` has no column {subject_variable!r}; name the column that tells subjects"
@@ -301,5 +300,6 @@ def _check_subjects(
 def _whole_triangles(reference: Reference, nan_policy: str) -> tuple[np.ndarray, Cells]:
     triangles = reference.triangles(reference.entry_keys)
     cells = Cells.of_triangle(len(reference.entry_keys))
-    known = known_cells(triangles, nan_policy, reference.name)
+    reference.refuse_missing(nan_policy, triangles, pairs=False)
+    known = common_cells(triangles)
     return triangles[:, known], cells.some(known)

@@ -20,6 +20,7 @@ from pytorch_feature_analysis.matrices import to_condensed
 from pytorch_feature_analysis.measured_noise import Noise
 from pytorch_feature_analysis.measured_patterns import NOISE_COLUMNS, Measured, Reader
 from pytorch_feature_analysis.measured_rdms import check_dissim_metrics, check_runs, rdms_of
+from pytorch_feature_analysis.missing_cells import check_nan_policy
 from pytorch_feature_analysis.noise_covariance import NOISE_METHODS
 from pytorch_feature_analysis.selection import greedy_order
 from pytorch_feature_analysis.stack_files import check_stack_path, write_rdms
@@ -27,7 +28,6 @@ from pytorch_feature_analysis.stack_files import check_stack_path, write_rdms
 logger = logging.getLogger(__name__)
 
 _NOISES = ("repetitions", "runs", *NOISE_COLUMNS)
-_POLICIES = ("omit", "raise")
 _RESULTS = (
     *("df_name", "dissim_metric", "noise", "matrix", "perm", "perm_scramble", "dissim_rankings"),
 )
@@ -354,7 +354,7 @@ def _check_options(noise: Any, noise_method: Any, noise_by_run: Any, nan_policy:
         raise ValueError(
             f"`noise_by_run` is for noise of each run, and `noise` is {noise!r}; name another."
         )
-    check_name(nan_policy, _POLICIES, argument="nan_policy", what="policy")
+    check_nan_policy(nan_policy, no_pairs="is about RDMs, and here patterns lack channels")
 
 
 def _log_left_out(measured: Measured, index: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pytorch_feature_analysis._checks import RandomState, check_count
+from pytorch_feature_analysis.missing_cells import refuse_missing
 from pytorch_feature_analysis.reference_fits import Problem, check_options, p_values
 from pytorch_feature_analysis.references import read_references
 
@@ -32,6 +33,7 @@ def permutation_test(
     method: str = "pearson",
     num_perms: int = 9999,
     alternative: str = "two-sided",
+    nan_policy: str = "omit",
     random_state: RandomState = 0,
 ) -> PermutationTest:
     """Test whether two RDMs of the same items agree more than by chance (Mantel's test).
@@ -39,13 +41,18 @@ def permutation_test(
     Parameters
     ----------
     rdm1, rdm2 : array-like (n_items, n_items)
-        Symmetric, with 0 on the diagonal. Cells that are missing in either are left out.
+        Symmetric, with 0 on the diagonal.
     method : str, default 'pearson'
         As in `compare_rdms`.
     num_perms : int, default 9999
         Orders of the items of `rdm2`; all of them, where there are no more.
     alternative : {'two-sided', 'greater', 'less'}, default 'two-sided'
         Which agreements count as against the null.
+    nan_policy : {'omit', 'pairwise', 'raise'}, default 'omit'
+        What happens to missing dissimilarities (NaN or infinite). 'omit': items without any finite
+        one in either RDM, and cells that either lacks, are left out of both before the items are
+        reordered. 'pairwise': in each order, the RDMs are compared on the cells that both have.
+        'raise': an error that says which lacks how many.
     random_state : int, numpy Generator or None, default 0
         Seed of the orders.
 
@@ -57,7 +64,7 @@ def permutation_test(
     Raises
     ------
     ValueError
-        RDMs that are not square, symmetric and of one size.
+        RDMs that are not square, symmetric and of one size; missing cells with 'raise'.
 
     See Also
     --------
@@ -83,16 +90,18 @@ def permutation_test(
             f" {len(frames[1][0])}."
         )
     options = check_options(
-        method, num_perms, 0, 0.95, None, alternative, "omit", None, random_state
+        method, num_perms, 0, 0.95, None, alternative, nan_policy, None, random_state
     )
     check_count(num_perms, argument="num_perms")
     (first,), (second,) = (
         read_references(frame, argument=argument)
         for frame, argument in zip(frames, ("rdm1", "rdm2"), strict=True)
     )
-    problem = Problem(
-        first.entry_keys, first.triangles(first.entry_keys), second.triangles(first.entry_keys)
-    ).on_common_cells("omit", second)
+    keys = first.entry_keys
+    problem = Problem(keys, first.triangles(keys), second.triangles(keys))
+    for name, cells in (("rdm1", problem.rows), ("rdm2", problem.subjects)):
+        refuse_missing(nan_policy, cells, owner=f"`{name}`")
+    problem = problem.on_common_cells(nan_policy)
     r = problem.agreements(method)[0]
     null, are_all = problem.permute(options)
     p = p_values(r, null, alternative, are_all=are_all)

@@ -13,7 +13,8 @@ import numpy as np
 from pytorch_feature_analysis._checks import child_generator, child_seed
 from pytorch_feature_analysis.dissimilarity import Metric
 from pytorch_feature_analysis.entry_subsets import EntryKey
-from pytorch_feature_analysis.matrices import dead_items, is_finite
+from pytorch_feature_analysis.matrices import dead_items, is_finite, to_condensed
+from pytorch_feature_analysis.missing_cells import common_cells
 from pytorch_feature_analysis.pairwise_complete import compute_rdms_pairwise
 from pytorch_feature_analysis.selection import greedy_order
 
@@ -33,6 +34,7 @@ class Comparison:
     subsets: list[list[int]]
     """Which of the RDMs each result is about."""
     metrics: list[Metric]
+    nan_policy: str = "pairwise"
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,10 @@ class Missing:
     rdms: int
     """RDMs with a missing cell."""
     items: int
-    """Dead items in them: without any finite dissimilarity."""
+    """Dead items: without any finite dissimilarity. Counted in each RDM, or with 'omit', where
+    they are left out for all RDMs, once."""
     cells: int
-    """Missing cells between other items."""
+    """Missing cells between other items, counted likewise."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,12 @@ class Compared:
 def compare(comparison: Comparison) -> Compared:
     """Compare RDMs by their upper triangles."""
     n_rdms, n_items = len(comparison.matrices), len(comparison.matrices[0])
-    upper = np.triu_indices(n_items, k=1)
-    every = np.arange(n_items)
+    omits = comparison.nan_policy == "omit"
+    kept = ~_dead_in_any(comparison) if omits else np.ones(n_items, dtype=bool)
+    every = np.flatnonzero(kept)
+    upper = np.triu_indices(len(every), k=1)
     # One flat index is several times faster than a pair of them.
-    as_they_are = upper[0] * n_items + upper[1]
+    as_they_are = every[upper[0]] * n_items + every[upper[1]]
     rdms = []
     missing = Missing(0, 0, 0)
     rows = np.empty((n_rdms, len(as_they_are)))
@@ -71,14 +76,23 @@ def compare(comparison: Comparison) -> Compared:
             zip(comparison.matrices, comparison.orders, strict=True)
         ):
             taken = every if scramble is None else np.array(scramble[k])
+            if scramble is not None and len(every) < n_items:
+                # The same shuffle of those that are left.
+                taken = taken[kept[taken]]
             taken = taken if order is None else order[taken]
             cells = as_they_are
             if taken is not every:
                 cells = (taken * n_items)[upper[0]] + taken[upper[1]]
             np.take(matrix, cells, out=rows[k], mode="clip")
         if scramble is None:
-            missing = _count_missing(comparison.matrices, rows)
-        whole = compute_rdms_pairwise(rows, comparison.metrics)
+            missing = _count_missing(comparison, rows, n_items - len(every))
+        compared = rows
+        if omits and not (rows.size and is_finite(rows)):
+            compared = rows[:, common_cells(rows)]
+        if compared.shape[1] == 0:
+            # Nothing that all have: no dissimilarity is defined.
+            compared = np.full((n_rdms, 1), np.nan)
+        whole = compute_rdms_pairwise(compared, comparison.metrics)
         for subset in comparison.subsets:
             # In the order of the rows, so that as many as there are rows are all of them.
             is_all = len(subset) == n_rdms
@@ -89,14 +103,28 @@ def compare(comparison: Comparison) -> Compared:
     return Compared(rdms, missing)
 
 
-def _count_missing(matrices: Sequence[np.ndarray], rows: np.ndarray) -> Missing:
+def _dead_in_any(comparison: Comparison) -> np.ndarray:
+    """Mark the items, by their places in the first RDM, that are dead in any."""
+    dead = np.zeros(len(comparison.matrices[0]), dtype=bool)
+    for matrix, order in zip(comparison.matrices, comparison.orders, strict=True):
+        if not is_finite(matrix):
+            own = dead_items(matrix)
+            dead |= own if order is None else own[order]
+    return dead
+
+
+def _count_missing(comparison: Comparison, rows: np.ndarray, n_dropped: int) -> Missing:
+    """Count what is missing in the RDMs as they are; `n_dropped` items are not in the rows."""
+    if comparison.nan_policy == "omit":
+        lacking = sum(not is_finite(to_condensed(matrix)) for matrix in comparison.matrices)
+        return Missing(lacking, n_dropped, int((~common_cells(rows)).sum()))
     if is_finite(rows):
         return Missing(0, 0, 0)
-    n_items = len(matrices[0])
+    n_items = len(comparison.matrices[0])
     incomplete = np.flatnonzero(~np.isfinite(rows).all(axis=1)).tolist()
     items = cells = 0
     for k in incomplete:
-        dead = int(dead_items(matrices[k]).sum())
+        dead = int(dead_items(comparison.matrices[k]).sum())
         items += dead
         alive_pairs = (n_items - dead) * (n_items - dead - 1) // 2
         cells += int((~np.isfinite(rows[k])).sum()) - (rows.shape[1] - alive_pairs)

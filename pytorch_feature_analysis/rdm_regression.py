@@ -19,11 +19,15 @@ from pytorch_feature_analysis._checks import (
 )
 from pytorch_feature_analysis.agreement import FEWEST_CELLS, Cells
 from pytorch_feature_analysis.entry_subsets import EntryKey
+from pytorch_feature_analysis.missing_cells import (
+    check_nan_policy,
+    common_cells,
+    refuse_missing,
+)
 from pytorch_feature_analysis.rdm_stack import checked_stack
 from pytorch_feature_analysis.references import (
     cells_of,
     checked_matrices,
-    known_cells,
     read_references,
     report_dropped,
     shared_entries,
@@ -64,7 +68,9 @@ def regress_rdms(
     num_folds : int, default 5
         Parts of the entries for cross-validation; 0 leaves it out.
     nan_policy : {'omit', 'raise'}, default 'omit'
-        Leave out cells that any row or subject lacks, or raise.
+        What happens to missing dissimilarities (NaN or infinite): cells that any row or subject
+        lacks are left out for all, or an error names the rows or subjects. There is no
+        'pairwise': rows are added up, and so are fitted to the same cells.
     subject_variable, symmetrize, ignore_diagonal
         As in `compare_to_reference`.
     random_state : int, numpy Generator or None, default 0
@@ -113,7 +119,9 @@ def regress_rdms(
     1  color    0.29  1.0   1.0
     """
     check_name(weights, WEIGHTS, argument="weights", what="kind of weights")
-    check_name(nan_policy, ("omit", "raise"), argument="nan_policy", what="policy")
+    check_nan_policy(
+        nan_policy, no_pairs="would give the weights of one sum other cells to be fitted to"
+    )
     num_folds = check_count(num_folds, argument="num_folds", minimum=0)
     if num_folds == 1:
         raise ValueError("`num_folds` is 1, and to predict what was not fitted takes 2 or more.")
@@ -144,7 +152,10 @@ def regress_rdms(
             [cells_of(matrix, own, entries) for matrix, own in zip(matrices, keys, strict=True)]
         )
         subjects = one.triangles(entries)
-        known = known_cells(np.concatenate([rows, subjects]), nan_policy, one.name)
+        names = [f"row {index!r}" for index in stack.index]
+        refuse_missing(nan_policy, rows, owner="`rdm_df`", names=names, pairs=False)
+        one.refuse_missing(nan_policy, subjects, pairs=False)
+        known = np.flatnonzero(common_cells(np.concatenate([rows, subjects])))
         _check_predictors(rows[:, known], weights)
         cells = Cells.of_triangle(len(entries)).some(known)
         rows, subjects = rows[:, known], subjects[:, known]

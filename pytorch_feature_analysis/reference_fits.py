@@ -22,14 +22,14 @@ from pytorch_feature_analysis._checks import (
 from pytorch_feature_analysis.agreement import METHODS, Cells, whole_or_common
 from pytorch_feature_analysis.cell_values import frozen
 from pytorch_feature_analysis.entry_subsets import EntryKey
-from pytorch_feature_analysis.permuted_items import draw_orders, permuted_agreements
-from pytorch_feature_analysis.references import (
-    NAN_POLICIES,
-    Reference,
-    checked_matrices,
-    known_cells,
-    read_references,
+from pytorch_feature_analysis.missing_cells import (
+    check_nan_policy,
+    common_cells,
+    dead_entries,
+    refuse_missing,
 )
+from pytorch_feature_analysis.permuted_items import draw_orders, permuted_agreements
+from pytorch_feature_analysis.references import Reference, checked_matrices, read_references
 from pytorch_feature_analysis.resampled_items import RESAMPLED, Draws, Resampled, resample
 
 ALTERNATIVES = ("two-sided", "greater", "less")
@@ -47,7 +47,6 @@ class Options:
     ci: float
     resample: str | None
     alternative: str
-    nan_policy: str
     root: int
 
 
@@ -60,39 +59,45 @@ class Problem:
     subjects: np.ndarray
     controls: np.ndarray | None = None
 
-    def parts(self, nan_policy: str, reference: Reference) -> list[tuple[Problem, list[int]]]:
+    def refuse_missing(
+        self, nan_policy: str, row_names: Sequence[str], reference: Reference
+    ) -> None:
+        """Raise where the policy is to and a cell is missing; name rows, subjects or controls."""
+        refuse_missing(nan_policy, self.rows, owner="`rdm_df`", names=row_names)
+        reference.refuse_missing(nan_policy, self.subjects, pairs=True)
+        if self.controls is not None:
+            names = [f"control {k}" for k in range(len(self.controls))]
+            refuse_missing(nan_policy, self.controls, owner="`controls`", names=names)
+
+    def parts(self, nan_policy: str) -> list[tuple[Problem, list[int]]]:
         """Rows that lack the same entries, or with 'pairwise' the same cells."""
-        finite = np.isfinite(self.rows)
-        lacking = finite if nan_policy == "pairwise" else ~_dead(self.rows, len(self.entries))
+        known = np.isfinite(self.rows) if nan_policy == "pairwise" else ~dead_entries(self.rows)
         members: dict[bytes, list[int]] = {}
-        for k, mask in enumerate(lacking):
+        for k, mask in enumerate(known):
             members.setdefault(mask.tobytes(), []).append(k)
         found = []
         for chosen in members.values():
             part = Problem(self.entries, self.rows[chosen], self.subjects, self.controls)
-            found.append((part.on_common_cells(nan_policy, reference), chosen))
+            found.append((part.on_common_cells(nan_policy), chosen))
         return found
 
-    def on_common_cells(self, nan_policy: str, reference: Reference) -> Problem:
+    def on_common_cells(self, nan_policy: str) -> Problem:
         """Leave out entries that any lacks, and with 'omit' the cells that any lacks."""
         tables = [self.rows, self.subjects]
         tables += [] if self.controls is None else [self.controls]
         if all(np.isfinite(table).all() for table in tables):
             return self
-        known_cells(tables[0], nan_policy, "`rdm_df`")
-        known_cells(np.concatenate(tables[1:]), nan_policy, reference.name)
-        n_entries = len(self.entries)
         of_all = tables[:1] if nan_policy == "pairwise" else tables
         dead: np.ndarray = np.any(
-            np.concatenate([_dead(table, n_entries) for table in of_all]), axis=0
+            np.concatenate([dead_entries(table) for table in of_all]), axis=0
         )
         kept = np.flatnonzero(~dead)
-        cells = Cells.of_triangle(n_entries)
+        cells = Cells.of_triangle(len(self.entries))
         inside = ~(dead[cells.first] | dead[cells.second])
         tables = [table[:, inside] for table in tables]
         if nan_policy == "omit":
-            missing = np.concatenate([~np.isfinite(table) for table in tables]).any(axis=0)
-            tables = [np.where(missing, np.nan, table) for table in tables]
+            common = common_cells(np.concatenate(tables))
+            tables = [np.where(common, table, np.nan) for table in tables]
         entries = tuple(self.entries[k] for k in kept)
         return Problem(entries, tables[0], tables[1], tables[2] if len(tables) > 2 else None)
 
@@ -153,7 +158,7 @@ def check_options(
     """Check what is asked for, or raise."""
     check_name(method, METHODS, argument="method", what="way to compare RDMs")
     check_name(alternative, ALTERNATIVES, argument="alternative", what="alternative")
-    check_name(nan_policy, NAN_POLICIES, argument="nan_policy", what="policy")
+    check_nan_policy(nan_policy)
     if resample is not None:
         check_name(resample, RESAMPLED, argument="resample", what="choice of draws")
     if controls is not None and method not in ("pearson", "spearman"):
@@ -168,13 +173,15 @@ def check_options(
     if not 0 < ci < 1:
         raise ValueError(f"`ci` must be between 0 and 1, such as 0.95, not {ci}.")
     root = check_random_state(random_state)
-    return Options(method, num_perms, num_boot, ci, resample, alternative, nan_policy, root)
+    return Options(method, num_perms, num_boot, ci, resample, alternative, root)
 
 
 @dataclass(frozen=True)
 class Row:
     """An RDM of the stack."""
 
+    name: str
+    """For messages."""
     labels: dict[str, Any]
     entry_keys: tuple[EntryKey, ...]
     matrix: np.ndarray
@@ -200,6 +207,7 @@ def read_rows(
             shuffles.setdefault(names[k], []).append((keys[k], matrices[k]))
     return [
         Row(
+            f"row {stack.index[k]!r}",
             {name: cells[name][k] for name in labels},
             keys[k],
             matrices[k],
@@ -263,14 +271,3 @@ def corrected(table: pd.DataFrame) -> pd.DataFrame:
     table.insert(place, "p_fdr", fdr)
     table.insert(place + 1, "p_bonferroni", np.minimum(p * known.sum(), 1))
     return table
-
-
-def _dead(rows: np.ndarray, n_entries: int) -> np.ndarray:
-    """Entries (n_rows, n_entries) without any known cell."""
-    cells = Cells.of_triangle(n_entries)
-    known = np.isfinite(rows).astype(float)
-    counts = np.zeros((len(rows), n_entries))
-    for ends in (cells.first, cells.second):
-        for k, own in enumerate(known):
-            counts[k] += np.bincount(ends, weights=own, minlength=n_entries)
-    return counts == 0

@@ -13,12 +13,12 @@ import pandas as pd
 from pytorch_feature_analysis.cell_values import frozen
 from pytorch_feature_analysis.entry_subsets import EntryKey
 from pytorch_feature_analysis.matrices import check_symmetric, mean_of_both, to_condensed
+from pytorch_feature_analysis.missing_cells import finite_or_nan, refuse_missing
 from pytorch_feature_analysis.rdm_stack import as_keys, checked_stack, in_words, name_of
 from pytorch_feature_analysis.regroup import label_columns
 
 logger = logging.getLogger(__name__)
 
-NAN_POLICIES = ("omit", "pairwise", "raise")
 FEWEST_ENTRIES = 3
 # Rounding, by which what is near the diagonal may be from 0.
 _ROUNDING = 1e-6
@@ -47,6 +47,11 @@ class Reference:
         said = ", ".join(f"{column}={value!r}" for column, value in self.labels.items())
         return f"the reference {said}" if said else "the reference"
 
+    def refuse_missing(self, nan_policy: str, triangles: np.ndarray, *, pairs: bool) -> None:
+        """Raise where the policy is to and its subjects lack cells, and name them."""
+        names = [f"subject {subject!r}" for subject in self.subjects]
+        refuse_missing(nan_policy, triangles, owner=self.name, names=names, pairs=pairs)
+
 
 def cells_of(
     matrix: np.ndarray, own: Sequence[EntryKey], wanted: Sequence[EntryKey]
@@ -56,8 +61,7 @@ def cells_of(
         places = {key: place for place, key in enumerate(own)}
         order = np.array([places[key] for key in wanted])
         matrix = matrix[np.ix_(order, order)]
-    cells = to_condensed(matrix)
-    return np.where(np.isfinite(cells), cells, np.nan)
+    return finite_or_nan(to_condensed(matrix))
 
 
 def read_references(
@@ -158,17 +162,6 @@ def shared_entries(
             f" {reference.name} has {in_words(map(name_of, reference.entry_keys))}."
         )
     return shared
-
-
-def known_cells(triangles: np.ndarray, nan_policy: str, owner: str) -> np.ndarray:
-    """Places of the cells that all rows have; or raise, where the policy is to, and name them."""
-    missing = ~np.isfinite(triangles)
-    if nan_policy == "raise" and missing.any():
-        raise ValueError(
-            f"`nan_policy` is 'raise', and {owner} has {int(missing.sum())} missing"
-            f" dissimilarities, in {int(missing.any(axis=1).sum())} of {len(missing)} RDMs."
-        )
-    return np.flatnonzero(~missing.any(axis=0))
 
 
 def report_dropped(own: Sequence[EntryKey], reference: Reference) -> None:

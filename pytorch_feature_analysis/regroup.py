@@ -22,7 +22,7 @@ from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS, is_lineage
 logger = logging.getLogger(__name__)
 
 # Made anew for every RDM: no kind of variable.
-MADE_ANEW = ("matrix", "dissim_rankings")
+MADE_ANEW = ("matrix", "dissim_rankings", "n_missing")
 # What stacks are crossed by, beside the reserved names: never left out of 'rest', so that a
 # crossing that is incomplete is never read as one variable determining another.
 _FACTORS = ("model", "activation_type", "kernel_set_name")

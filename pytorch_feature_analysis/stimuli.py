@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,12 @@ from pytorch_feature_analysis._checks import (
     child_generator,
 )
 from pytorch_feature_analysis.matrices import to_condensed
+from pytorch_feature_analysis.missing_cells import (
+    cells_of_pairs,
+    check_nan_policy,
+    common_cells,
+    refuse_missing,
+)
 from pytorch_feature_analysis.rdm_stack import as_key, checked_stack, in_words
 from pytorch_feature_analysis.subset_search import FEW_SETS, all_sets, is_larger
 from pytorch_feature_analysis.subsets import (
@@ -25,8 +31,8 @@ from pytorch_feature_analysis.subsets import (
     Choice,
     as_weights,
     check_effort,
-    checked_dissims,
     in_greedy_order,
+    symmetric_dissims,
 )
 from pytorch_feature_analysis.target_subsets import after_swaps
 
@@ -52,6 +58,7 @@ def select_stimuli(
     exclude: Sequence[Any] = (),
     groups: Groups | None = None,
     time_limit: float | None = None,
+    nan_policy: str = "omit",
     symmetrize: bool = False,
     random_state: RandomState = 0,
 ) -> pd.DataFrame:
@@ -78,7 +85,15 @@ def select_stimuli(
     groups : tuple (variable, counts), optional
         How many from each category, by a variable of the entry labels:
         ``('animal', {'cat': 10, 'dog': 5})``, or ``('animal', 5)`` for five of each.
-    time_limit, symmetrize, random_state
+    time_limit : float, optional
+        As in `get_extreme_dissims_total`.
+    nan_policy : {'omit', 'pairwise', 'raise'}, default 'omit'
+        What happens to missing dissimilarities (NaN or infinite). 'omit': what any row lacks is
+        left out for all rows, and counts as in `get_extreme_dissims_total`; a stimulus without any
+        dissimilarity in a row is chosen last. 'pairwise': the mean of each pair of stimuli is over
+        the rows that have it, and that of each row over the pairs that it has. 'raise': an error
+        that names rows and counts.
+    symmetrize, random_state
         As in `get_extreme_dissims_total`.
 
     Returns
@@ -86,7 +101,8 @@ def select_stimuli(
     pandas.DataFrame
         One row per chosen stimulus, in greedy order: `entry_key`; the variables of its label;
         `index`, its place in the first row of `rdm_df`; `mean_dissim`, its mean dissimilarity to
-        the other chosen ones (over rows, on the common scale).
+        the other chosen ones (over rows, on the common scale); `n_missing`, how many of these it
+        has no dissimilarity to, which are left out of its mean.
 
     Raises
     ------
@@ -114,41 +130,41 @@ def select_stimuli(
     check_name(combine, ("mean", "min"), argument="combine", what="way to combine rows")
     check_name(direction, ("max", "min"), argument="direction", what="direction")
     check_name(method, METHODS, argument="method", what="method")
-    keys, labels, matrices = _entries(rdm_df)
+    check_nan_policy(nan_policy)
+    keys, labels, matrices, names = _entries(rdm_df)
     if scale is None:
         scale = "none" if len(matrices) == 1 else "mean"
     check_name(scale, SCALES, argument="scale", what="scale")
-    dissims = [SCALES[scale](checked_dissims(m, symmetrize=symmetrize)) for m in matrices]
-    weights = [as_weights(one, direction) for one in dissims]
-    dead = np.logical_or.reduce([np.isnan(one).all(axis=0) for one in weights])
-    if dead.all():
+    dissims = _dissims(matrices, names, nan_policy, symmetrize)
+    if np.isnan(dissims).all(axis=0).sum() == dissims[0].size - len(keys) > 0:
         raise ValueError(
             "`rdm_df`: each entry is without any dissimilarity in one row or another; leave out"
             " the rows of layers that are dead."
         )
-    for one in weights:
-        one[dead] = one[:, dead] = np.nan
-    together = np.mean(weights, axis=0)
+    dissims = np.stack([SCALES[scale](one) for one in dissims])
+    together = _over_rows(dissims, np.ones(len(dissims))) / len(dissims)
+    weights = as_weights(together, direction)
     asked = (
         num_items,
         _places(must_include, keys, argument="must_include"),
         _places(exclude, keys, argument="exclude"),
         _categories(groups, labels),
     )
-    choice = Choice.of(together, *asked)
+    choice = Choice.of(weights, *asked)
     moves = check_effort(effort, choice.count)
     root = check_random_state(random_state)
 
     def choose(shares: np.ndarray, number: int) -> np.ndarray:
-        mixed = sum(share * one for share, one in zip(shares, weights, strict=True))
+        mixed = as_weights(_over_rows(dissims, shares), direction)
         rng = child_generator(root, "stimuli", number)
-        return Choice.of(np.asarray(mixed), *asked).members(method, moves, rng, time_limit)
+        return Choice.of(mixed, *asked).members(method, moves, rng, time_limit)
 
-    equal = np.full(len(weights), 1 / len(weights))
-    members = choose(equal, 0)
-    if combine == "min" and len(weights) > 1 and 0 < choice.problem.n_chosen < len(choice.free):
-        members = _good_for_each(choice, np.stack(weights), members, choose)
-    return _frame(keys, labels, in_greedy_order(together, members), np.nanmean(dissims, axis=0))
+    n_rows = len(dissims)
+    members = choose(np.full(n_rows, 1 / n_rows), 0)
+    if combine == "min" and n_rows > 1 and 0 < choice.problem.n_chosen < len(choice.free):
+        values = _Values.of(dissims, direction, apart=nan_policy == "pairwise")
+        members = _good_for_each(choice, values, members, choose)
+    return _frame(keys, labels, in_greedy_order(weights, members), together)
 
 
 def max_disagreement(
@@ -159,6 +175,7 @@ def max_disagreement(
     must_include: Sequence[Any] = (),
     exclude: Sequence[Any] = (),
     groups: Groups | None = None,
+    nan_policy: str = "pairwise",
     symmetrize: bool = False,
     random_state: RandomState = 0,
 ) -> pd.DataFrame:
@@ -173,7 +190,14 @@ def max_disagreement(
         Two rows of stacks with the same entries, in any order.
     num_items : int
         How many stimuli to choose, at least 3. With few, RDMs are opposites by chance.
-    must_include, exclude, groups, symmetrize
+    must_include, exclude, groups
+        As in `select_stimuli`.
+    nan_policy : {'pairwise', 'omit', 'raise'}, default 'pairwise'
+        What happens to missing dissimilarities (NaN or infinite). 'pairwise': ranks are among the
+        pairs that each RDM has, and the correlation is over those that both have. 'omit': what
+        either lacks is left out of both, and of their ranks. 'raise': an error that names rows
+        and counts.
+    symmetrize : bool, default False
         As in `select_stimuli`.
     random_state : int, Generator or None, default 0
         Seeds the search: swaps as long as one lowers the correlation, from many starts.
@@ -183,8 +207,9 @@ def max_disagreement(
     pandas.DataFrame
         One row per chosen stimulus: `entry_key`; the variables of its label; `index`, its place in
         `row_a`; `mean_disagreement`, its mean difference in rank to the other chosen ones, as a
-        share of all pairs, from 0 to 1; `correlation`, that of the two RDMs (of ranks) over the
-        chosen stimuli, the same in each row. The most disagreed upon come first.
+        share of all pairs, from 0 to 1; `n_missing` as in `select_stimuli`; `correlation`, that of
+        the two RDMs (of ranks) over the chosen stimuli, the same in each row. The most disagreed
+        upon come first.
 
     References
     ----------
@@ -207,6 +232,7 @@ def max_disagreement(
     >>> sorted(chosen["entry_key"])
     [('a',), ('b',), ('c',)]
     """
+    check_nan_policy(nan_policy)
     rows = []
     for argument, row in (("row_a", row_a), ("row_b", row_b)):
         row = row.to_frame().T if isinstance(row, pd.Series) else row
@@ -215,9 +241,10 @@ def max_disagreement(
                 f"`{argument}` must be one row of a stack, not {len(row)}; df_filter chooses one."
             )
         rows.append(row)
-    keys, labels, matrices = _entries(pd.concat(rows, ignore_index=True))
+    keys, labels, matrices, _ = _entries(pd.concat(rows, ignore_index=True))
     check_count(num_items, argument="num_items", minimum=3, maximum=len(keys))
-    ranks = [_ranks(checked_dissims(m, symmetrize=symmetrize)) for m in matrices]
+    own = _dissims(matrices, ["`row_a`", "`row_b`"], nan_policy, symmetrize)
+    ranks = [_ranks(one) for one in own]
     differences = np.abs(ranks[0] - ranks[1])
     choice = Choice.of(
         as_weights(differences, "max"),
@@ -314,10 +341,64 @@ SCALES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
+def _dissims(
+    matrices: Sequence[np.ndarray], names: Sequence[str], nan_policy: str, symmetrize: bool
+) -> np.ndarray:
+    """Dissimilarities (n_rows, n, n), with NaN for what is left out."""
+    cells = (cells_of_pairs(matrix) for matrix in matrices)
+    refuse_missing(nan_policy, cells, owner="`rdm_df`", names=names)
+    dissims = np.stack([symmetric_dissims(m, symmetrize=symmetrize) for m in matrices])
+    if nan_policy == "omit":
+        dissims = np.where(common_cells(dissims), dissims, np.nan)
+    return dissims
+
+
+def _over_rows(dissims: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Sum over rows by shares; of the rows that have a cell, as if the others were like them."""
+    total: np.ndarray = np.asarray(
+        sum(share * one for share, one in zip(shares, dissims, strict=True))
+    )
+    known = ~np.isnan(dissims)
+    some = known.any(axis=0) & ~known.all(axis=0)
+    if some.any():
+        own = shares[:, None]
+        sums = (own * np.where(known, dissims, 0)[:, some]).sum(axis=0)
+        total[some] = sums / (own * known[:, some]).sum(axis=0) * shares.sum()
+    return total
+
+
+class _Values(NamedTuple):
+    """What each row is to have as much of as can be, pair by pair."""
+
+    values: np.ndarray
+    """(n_rows, n, n), 0 where there is none."""
+    counted: np.ndarray | None
+    """Pairs that count in a row, where rows are to have means over other pairs."""
+
+    @classmethod
+    def of(cls, dissims: np.ndarray, direction: str, *, apart: bool) -> _Values:
+        """Of all rows; `apart` takes the mean of each over the pairs that it has."""
+        known = ~np.isnan(dissims)
+        if apart and not known.all():
+            sign = 1 if direction == "max" else -1
+            counted = known & ~np.eye(dissims.shape[1], dtype=bool)
+            return cls(sign * np.where(counted, dissims, 0), counted)
+        weights = [as_weights(one, direction) for one in dissims]
+        return cls(np.nan_to_num(np.stack(weights), nan=0.0), None)
+
+    def sums(self, members: np.ndarray) -> np.ndarray:
+        """Sum, or mean, of each row over a set."""
+        found: np.ndarray = self.values[:, members[:, None], members].sum(axis=(1, 2))
+        if self.counted is None:
+            return found
+        counts = self.counted[:, members[:, None], members].sum(axis=(1, 2))
+        return found / np.maximum(counts, 1)
+
+
 def _entries(
     rdm_df: pd.DataFrame | pd.Series,
-) -> tuple[tuple[Any, ...], tuple[dict[str, Any], ...], list[np.ndarray]]:
-    """Entry keys and labels of the first row, and all rows' matrices in its order."""
+) -> tuple[tuple[Any, ...], tuple[dict[str, Any], ...], list[np.ndarray], list[str]]:
+    """Entry keys and labels of the first row, all rows' matrices in its order, their names."""
     if isinstance(rdm_df, pd.Series):
         rdm_df = rdm_df.to_frame().T
     stack = checked_stack(rdm_df, argument="rdm_df", rank=False)
@@ -336,7 +417,8 @@ def _entries(
             )
         order = np.argsort([place[key] for key in own])
         matrices.append(matrix[np.ix_(order, order)])
-    return keys, stack["entry_labels"].iloc[0], matrices
+    names = [f"row {index!r}" for index in stack.index]
+    return keys, stack["entry_labels"].iloc[0], matrices, names
 
 
 def _places(keys: Any, known: Sequence[Any], *, argument: str) -> list[int]:
@@ -368,16 +450,12 @@ def _categories(
 
 def _good_for_each(
     choice: Choice,
-    weights: np.ndarray,
+    values: _Values,
     start: np.ndarray,
     choose: Callable[[np.ndarray, int], np.ndarray],
 ) -> np.ndarray:
     """Make the smallest of the rows' sums as large as can be."""
-    known = np.nan_to_num(weights, nan=0.0)
-
-    def sums(members: np.ndarray) -> np.ndarray:
-        return known[:, members[:, None], members].sum(axis=(1, 2))
-
+    sums = values.sums
     best, largest = start, sums(start).min()
     if choice.problem.n_sets() <= FEW_SETS:
         around = np.r_[choice.fixed, choice.last]
@@ -388,7 +466,7 @@ def _good_for_each(
                 if is_larger(found, largest):
                     best, largest = one, found
         return best
-    shares = np.full(len(weights), 1 / len(weights))
+    shares = np.full(len(values.values), 1 / len(values.values))
     found = sums(start)
     for number in range(1, _ROUNDS + 1):
         # Rows that came off badly get a larger share in the next sum.
@@ -416,4 +494,5 @@ def _frame(
     names = dict.fromkeys(name for i in indices for name in labels[i])
     columns: dict[str, Any] = {"entry_key": pd.Series([keys[i] for i in indices], dtype=object)}
     columns |= {name: [labels[i].get(name) for i in indices] for name in names}
-    return pd.DataFrame({**columns, "index": indices, "mean_dissim": means})
+    columns |= {"index": indices, "mean_dissim": means, "n_missing": len(indices) - 1 - counts}
+    return pd.DataFrame(columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,11 @@ from pytorch_feature_analysis.matrices import (
     mean_of_both,
     to_condensed,
 )
+from pytorch_feature_analysis.missing_cells import (
+    finite_or_nan,
+    known_matrix,
+    report_missing,
+)
 from pytorch_feature_analysis.selection import greedy_order
 from pytorch_feature_analysis.subset_search import (
     FEW_SETS,
@@ -36,6 +42,8 @@ from pytorch_feature_analysis.subset_search import (
     random_set,
     upper_bound,
 )
+
+logger = logging.getLogger(__name__)
 
 METHODS = ("auto", "greedy", "search", "exact")
 # Moves of the search for each chosen item.
@@ -57,6 +65,7 @@ def get_extreme_dissims_total(
     exclude: Sequence[int] = (),
     groups: Groups | None = None,
     time_limit: float | None = None,
+    nan_policy: str = "omit",
     symmetrize: bool = False,
     random_state: RandomState = 0,
 ) -> tuple[np.ndarray, list[int]]:
@@ -94,6 +103,9 @@ def get_extreme_dissims_total(
     time_limit : float, optional
         Seconds after which 'search' and the program of 'exact' end with the best set so far. The
         result then depends on the machine.
+    nan_policy : {'omit', 'raise'}, default 'omit'
+        What happens to missing dissimilarities (NaN or infinite), see Notes; 'raise' is an error
+        that says how many. There is no 'pairwise', which is about two RDMs or more.
     symmetrize : bool, default False
         Take the mean of the two directions of a matrix that is not symmetric.
     random_state : int, Generator or None, default 0
@@ -122,9 +134,9 @@ def get_extreme_dissims_total(
     -----
     Of equal choices, the one with the lower index is taken.
 
-    A pair whose dissimilarity is not finite (NaN or infinite) counts as nothing (with 'min', as
-    the largest dissimilarity there is). Items without any finite pair come last, in ascending
-    order.
+    With 'omit', a pair whose dissimilarity is not finite (NaN or infinite) counts as nothing (with
+    'min', as the largest dissimilarity there is). Items without any finite pair come last, in
+    ascending order. A log line at level INFO counts both.
 
     The largest sum does not keep like items apart: several items from each far corner may be
     chosen. `groups` does, and so does `get_most_uniform_dissims`.
@@ -158,7 +170,7 @@ def get_extreme_dissims_total(
     [0, 1, 2]
     """
     rdm = check_square(input_rdm, argument="input_rdm")
-    dissims = checked_dissims(rdm, symmetrize=symmetrize)
+    dissims = checked_dissims(rdm, nan_policy=nan_policy, symmetrize=symmetrize)
     check_name(direction, ("max", "min"), argument="direction", what="direction")
     check_name(method, METHODS, argument="method", what="method")
     weights = as_weights(dissims, direction)
@@ -184,10 +196,17 @@ def get_extreme_dissims_total(
     return rdm[np.ix_(indices, indices)], indices
 
 
-def checked_dissims(rdm: np.ndarray, *, symmetrize: bool) -> np.ndarray:
-    """Make a float64 matrix with NaN for what is not finite; raise where it is no RDM."""
-    dissims = rdm.astype(np.float64)
-    dissims[~np.isfinite(dissims)] = np.nan
+def checked_dissims(rdm: np.ndarray, *, nan_policy: str, symmetrize: bool) -> np.ndarray:
+    """Make a float64 matrix with NaN for what is missing, of one RDM; raise where it is none."""
+    dissims = known_matrix(rdm.astype(np.float64), nan_policy, owner="`input_rdm`")
+    dissims = symmetric_dissims(dissims, symmetrize=symmetrize)
+    report_missing(logger, logging.INFO, "The choice of items comes last to", dissims)
+    return dissims
+
+
+def symmetric_dissims(rdm: np.ndarray, *, symmetrize: bool) -> np.ndarray:
+    """Make a float64 matrix with NaN for what is missing; raise where it is no RDM."""
+    dissims = finite_or_nan(rdm.astype(np.float64))
     np.fill_diagonal(dissims, 0)
     if len(dissims) > 1 and np.isnan(dissims).sum() == dissims.size - len(dissims):
         raise ValueError(
@@ -401,6 +420,7 @@ def selection_report(
     indices: Sequence[int],
     *,
     direction: str = "max",
+    nan_policy: str = "omit",
     symmetrize: bool = False,
 ) -> SelectionReport:
     """Say how good a choice is, beside the greedy one, a random one, and the best there can be.
@@ -413,7 +433,7 @@ def selection_report(
         The chosen items, at least two.
     direction : {'max', 'min'}, default 'max'
         Whether they were to be different or alike.
-    symmetrize : bool, default False
+    nan_policy, symmetrize
         As in `get_extreme_dissims_total`.
 
     Returns
@@ -441,7 +461,9 @@ def selection_report(
     """
     check_name(direction, ("max", "min"), argument="direction", what="direction")
     rdm = check_square(input_rdm, argument="input_rdm")
-    weights = as_weights(checked_dissims(rdm, symmetrize=symmetrize), direction)
+    weights = as_weights(
+        checked_dissims(rdm, nan_policy=nan_policy, symmetrize=symmetrize), direction
+    )
     chosen = _check_items(indices, len(rdm), argument="indices")
     count = check_count(len(chosen), argument="indices", minimum=2)
     choice = Choice.of(weights, count, (), (), None)

@@ -41,6 +41,7 @@ def get_dissims_that_match(
     target_val: float,
     num_items_final: int | str = "all",
     *,
+    nan_policy: str = "omit",
     symmetrize: bool = False,
     random_state: RandomState = 0,
 ) -> tuple[np.ndarray, list[int], float]:
@@ -55,6 +56,9 @@ def get_dissims_that_match(
     num_items_final : int or 'all', default 'all'
         How many items, from 2 to n. 'all' ranks all items: the pair that is nearest to the
         target, then one at a time the item that brings the mean nearest to it.
+    nan_policy : {'omit', 'raise'}, default 'omit'
+        What happens to missing dissimilarities (NaN or infinite), see Notes; 'raise' is an error
+        that says how many. There is no 'pairwise', which is about two RDMs or more.
     symmetrize : bool, default False
         Take the mean of the two directions of a matrix that is not symmetric.
     random_state : int, Generator or None, default 0
@@ -82,7 +86,8 @@ def get_dissims_that_match(
     swaps, and shaken where none helps. A target that is beyond what k items can have gives the
     most, or the least, different ones that the search finds.
 
-    A pair that is not finite is left out of the mean. Items without any finite pair come last.
+    With 'omit', a pair that is not finite is left out of the mean, and items without any finite
+    pair come last. A log line at level INFO counts both.
 
     Examples
     --------
@@ -99,7 +104,7 @@ def get_dissims_that_match(
     if not np.isfinite(target_val):
         raise ValueError(f"`target_val` must be a finite number, not {target_val}.")
     rdm = check_square(input_rdm, argument="input_rdm")
-    dissims = checked_dissims(rdm, symmetrize=symmetrize)
+    dissims = checked_dissims(rdm, nan_policy=nan_policy, symmetrize=symmetrize)
     count = _check_number(num_items_final, len(rdm))
     rng = child_generator(check_random_state(random_state), "match")
     sums = _Deviations(dissims, float(target_val))
@@ -237,6 +242,7 @@ def get_most_uniform_dissims(
     num_items_final: int,
     *,
     value_range: tuple[float, float] | None = None,
+    nan_policy: str = "omit",
     symmetrize: bool = False,
     random_state: RandomState = 0,
 ) -> tuple[np.ndarray, list[int], float]:
@@ -254,6 +260,9 @@ def get_most_uniform_dissims(
     value_range : tuple (low, high), optional
         The range. Default: that of the finite dissimilarities of `input_rdm`. (0, 1) is what an
         earlier release took for all matrices.
+    nan_policy : {'omit', 'raise'}, default 'omit'
+        What happens to missing dissimilarities (NaN or infinite), see Notes; 'raise' is an error
+        that says how many. There is no 'pairwise', which is about two RDMs or more.
     symmetrize : bool, default False
         Take the mean of the two directions of a matrix that is not symmetric.
     random_state : int, Generator or None, default 0
@@ -277,8 +286,9 @@ def get_most_uniform_dissims(
 
     Notes
     -----
-    Items with a missing dissimilarity are chosen last. Where there are more than 20,000 sets, the
-    distance is compared on 512 steps of the range first, and exactly before an item is swapped.
+    With 'omit', items with a missing dissimilarity are chosen last; a log line at level INFO
+    counts what is missing. Where there are more than 20,000 sets, the distance is compared on 512
+    steps of the range first, and exactly before an item is swapped.
 
     Examples
     --------
@@ -291,7 +301,7 @@ def get_most_uniform_dissims(
     [1, 2, 6, 7]
     """
     rdm = check_square(input_rdm, argument="input_rdm")
-    dissims = checked_dissims(rdm, symmetrize=symmetrize)
+    dissims = checked_dissims(rdm, nan_policy=nan_policy, symmetrize=symmetrize)
     count = check_count(num_items_final, argument="num_items_final", minimum=2, maximum=len(rdm))
     low, high = _check_range(value_range, dissims)
     rng = child_generator(check_random_state(random_state), "uniform")

@@ -31,7 +31,8 @@ LEVELS = {
     "1a": [
         *["agreement", "checkpoints", "cornet_s", "decoding_folds", "dissimilarity"],
         "entry_subsets",
-        *["fingerprints", "image_folder", "images", "layers", "layouts", "number_tables"],
+        *["fingerprints", "image_folder", "images", "layers", "layouts", "missing_cells"],
+        "number_tables",
         *["probe_data", "probe_search", "selection", "similarity._inputs", "similarity._measure"],
         *["similarity.hsic", "stack_schema", "stimulus_subsets", "subset_search"],
         "noise_covariance",

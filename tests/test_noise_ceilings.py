@@ -106,7 +106,9 @@ def test_missing_cells_are_left_out_for_all_or_refused():
     matrix[0, 1] = matrix[1, 0] = np.nan
     holed = subjects.assign(matrix=[*subjects["matrix"][:2], matrix, *subjects["matrix"][3:]])
     assert pfa.noise_ceiling(holed)["n_pairs"][0] == N * (N - 1) // 2 - 1
-    with pytest.raises(ValueError, match="1 missing dissimilarities, in 1 of 6 RDMs"):
+    with pytest.raises(
+        ValueError, match=r"1 missing dissimilarities .*, in 1 of 6 RDMs: 1 of 45 in subject 's2'"
+    ):
         pfa.noise_ceiling(holed, nan_policy="raise")
 
 

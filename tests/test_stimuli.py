@@ -43,7 +43,7 @@ def test_one_row_gives_the_choice_of_its_matrix_with_labels():
     rdm = noise(12)
     chosen = pfa.select_stimuli(stack(rdm), 4)
     _, indices = pfa.get_extreme_dissims_total(rdm, 4)
-    assert list(chosen) == ["entry_key", "name", "kind", "index", "mean_dissim"]
+    assert list(chosen) == ["entry_key", "name", "kind", "index", "mean_dissim", "n_missing"]
     assert chosen["index"].tolist() == indices
     assert chosen["entry_key"].tolist() == [(f"s{i}", "ab"[i % 2]) for i in indices]
     assert chosen["name"].tolist() == [f"s{i}" for i in indices]

@@ -24,7 +24,7 @@ def order_entries(row: pd.Series, order: Any) -> tuple[list[int], list[Hashable]
                 "`order` must be 'linkage', the entries in a list, or a dict from entries to"
                 f" groups, not {order!r}."
             )
-        return average_linkage(row["matrix"], keys, symmetrize=True), ungrouped
+        return average_linkage(row["matrix"], symmetrize=True), ungrouped
     named = (
         list(order)
         if isinstance(order, Mapping)

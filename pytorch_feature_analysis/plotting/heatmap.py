@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,13 @@ import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._checks import check_name
+from pytorch_feature_analysis.missing_cells import check_nan_policy, refuse_missing
 from pytorch_feature_analysis.similarity_tables import numbers_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+logger = logging.getLogger(__name__)
 
 # Inches of a cell, within these of the whole; up to so many cells a side have their values.
 _CELL_INCHES = 0.32
@@ -32,6 +36,7 @@ def plot_heatmap(
     *,
     order: Any = None,
     half: bool = False,
+    nan_policy: str = "pairwise",
     limits: tuple[float, float] | None = None,
     cmap: Any = "magma",
     annotate: bool | None = None,
@@ -62,6 +67,11 @@ def plot_heatmap(
         them. Default that of the RDM.
     half : bool, default False
         Leave out what lies above the diagonal of a square, which says the same.
+    nan_policy : {'pairwise', 'omit', 'raise'}, default 'pairwise'
+        What happens to missing cells (NaN or infinite) off the diagonal of an RDM, or of a table.
+        'pairwise': each pair of entries stands by itself, and is grey where it is missing.
+        'omit': entries, or lines of a table, without any finite cell are left out, and single
+        ones are grey; a log line at level INFO counts both. 'raise': an error that says how many.
     limits : (float, float), optional
         Values at the ends of the colours; default the least and the largest that are drawn.
     cmap : str or matplotlib colormap, default 'magma'
@@ -93,7 +103,7 @@ def plot_heatmap(
     ValueError
         Several rows of a stack; labels or values that no entry has; `half` of other rows than
         columns; an `order` that does not name every entry once; a table, and `rows`, `columns` or
-        `order`.
+        `order`; missing cells with 'raise'; nothing left with 'omit'.
 
     Examples
     --------
@@ -114,6 +124,7 @@ def plot_heatmap(
     """
     from pytorch_feature_analysis.plotting import _arguments, _entry_order, _figure
 
+    check_nan_policy(nan_policy)
     save_to = _figure.check_save_opts(save_opts)
     if isinstance(rdm_df, pd.DataFrame) and not {"matrix", "entry_keys"} & {*rdm_df.columns}:
         if any(choice is not None for choice in (rows, columns, order)):
@@ -125,6 +136,7 @@ def plot_heatmap(
     else:
         row = _arguments.check_row(rdm_df)
         grid = _grid_of_row(row, rows, columns, *_entry_order.order_entries(row, order))
+    grid = _without_missing(grid, nan_policy)
     values = np.array(grid.values)
     if half:
         if not grid.is_square:
@@ -192,6 +204,14 @@ class _Side:
     groups: Sequence[Any] = ()
     """The group of each, where a line is to stand between groups."""
 
+    def some(self, kept: np.ndarray) -> _Side:
+        """Those that are marked."""
+        names, groups = (
+            [one for one, stays in zip(of, kept, strict=bool(of)) if stays]
+            for of in (self.names, self.groups)
+        )
+        return replace(self, names=names, groups=groups)
+
 
 @dataclass(frozen=True)
 class _Grid:
@@ -203,6 +223,10 @@ class _Grid:
     is_square: bool
     """Whether the same entries stand on both sides."""
     measure: str | None
+    name: str
+    """Which row of the stack it is, for messages."""
+    pairs: np.ndarray
+    """Which cells are of two entries, not of one with itself."""
 
 
 def _grid_of_table(table: pd.DataFrame) -> _Grid:
@@ -215,7 +239,8 @@ def _grid_of_table(table: pd.DataFrame) -> _Grid:
         raise ValueError("`rdm_df` is a table without cells, so there is nothing to draw.")
     beside, below = map(_side_of_table, table.axes)
     is_square = table.index.tolist() == table.columns.tolist()
-    return _Grid(values, beside, below, is_square, measure=None)
+    pairs = np.ones(values.shape, dtype=bool)
+    return _Grid(values, beside, below, is_square, measure=None, name="", pairs=pairs)
 
 
 def _side_of_table(index: pd.Index) -> _Side:
@@ -248,6 +273,51 @@ def _grid_of_row(
         across,
         is_square=beside == below,
         measure=metric if isinstance(metric, str) else None,
+        name=f"row {row.name!r}",
+        pairs=np.not_equal.outer(beside, below),
+    )
+
+
+def _without_missing(grid: _Grid, nan_policy: str) -> _Grid:
+    """Leave out lines without any cell with 'omit'; raise where the policy is to."""
+    known = np.isfinite(grid.values) & grid.pairs
+    missing = grid.pairs & ~known
+    if not missing.any():
+        return grid
+    # Of a whole RDM both directions of a pair are one.
+    once = grid.pairs
+    if grid.name and grid.is_square:
+        once, missing = np.triu(once), missing | missing.T
+    refuse_missing(
+        nan_policy,
+        [np.where(missing, np.nan, 0)[once]],
+        owner="`rdm_df`",
+        names=[grid.name] if grid.name else [],
+    )
+    if nan_policy != "omit":
+        return grid
+    beside, below = known.any(axis=1), known.any(axis=0)
+    if grid.is_square:
+        beside = below = beside | below
+    if not (beside.any() and below.any()):
+        raise ValueError(
+            "`nan_policy` is 'omit', and no cell of `rdm_df` is finite, so that nothing is left to"
+            " draw. 'pairwise' draws them all grey."
+        )
+    kept = np.ix_(beside, below)
+    left = np.array(grid.values)[kept]
+    logger.info(
+        "The heat map leaves out %d of %d rows and %d of %d columns, which have no finite cell,"
+        " and %d further cells.",
+        *((~beside).sum(), len(beside), (~below).sum(), len(below)),
+        (missing & once)[kept].sum(),
+    )
+    return replace(
+        grid,
+        values=left,
+        pairs=grid.pairs[kept],
+        beside=grid.beside.some(beside),
+        below=grid.below.some(below),
     )
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pytorch_feature_analysis._checks import RandomState, check_count
 from pytorch_feature_analysis.mds import embed, stress_1
+from pytorch_feature_analysis.missing_cells import known_matrix
 from pytorch_feature_analysis.plotting._arguments import (
     by_entry,
     check_axes,
@@ -70,6 +71,7 @@ def rdm_mds(
     method: str = "metric",
     num_starts: int = 8,
     random_state: RandomState = 0,
+    nan_policy: str = "omit",
     symmetrize: bool = False,
 ) -> float:
     r"""Draw the entries of an RDM as points whose distances stand for their dissimilarities.
@@ -140,7 +142,7 @@ def rdm_mds(
     ax : matplotlib Axes, optional
         Where to draw, three-dimensional for ``dims=3``. It is left to the caller to show. By
         default a figure is made.
-    method, num_starts, random_state, symmetrize
+    method, num_starts, random_state, nan_policy, symmetrize
         As in `mds_coordinates`.
 
     Returns
@@ -193,6 +195,7 @@ def rdm_mds(
     >>> plt.close(figure)
     """
     row = check_row(rdm_df)
+    matrix = known_matrix(row["matrix"], nan_policy, owner="`rdm_df`", name=f"row {row.name!r}")
     dims = check_count(dims, argument="dims", minimum=2, maximum=3)
     keys: tuple[tuple[Hashable, ...], ...] = row["entry_keys"]
     limits = check_pair(plot_limits, argument="plot_limits")
@@ -230,7 +233,7 @@ def rdm_mds(
         longest_side=max(int(size * max(inches) * _PICTURE_DPI), _SMALLEST_PICTURE),
     )
     points, stress = embed(
-        row["matrix"],
+        matrix,
         dims,
         method=method,
         num_starts=num_starts,
@@ -239,7 +242,7 @@ def rdm_mds(
         names=keys,
         argument=_MATRIX,
     )
-    normalised = stress_1(points, row["matrix"])
+    normalised = stress_1(points, matrix)
     logger.info(
         "MDS of %d entries in %d dimensions: stress %.6g, stress-1 %.4f.",
         len(keys),
@@ -283,6 +286,7 @@ def mds_coordinates(
     method: str = "metric",
     num_starts: int = 8,
     random_state: RandomState = 0,
+    nan_policy: str = "omit",
     symmetrize: bool = False,
 ) -> pd.DataFrame:
     """Place the entries of an RDM as points whose distances stand for their dissimilarities.
@@ -302,6 +306,11 @@ def mds_coordinates(
         first is the classical solution, so that ``num_starts=1`` has nothing random.
     random_state : int, numpy Generator or None, default 0
         Where the other starts come from. None is fresh entropy.
+    nan_policy : {'omit', 'raise'}, default 'omit'
+        What happens to missing dissimilarities (NaN or infinite). 'omit': entries without any
+        finite one have no point, and single ones have no weight; a log line counts
+        them. 'raise': an error that says how many. There is no 'pairwise', which is about two
+        RDMs or more.
     symmetrize : bool, default False
         Take the mean of an RDM that is not symmetric (of 'pwcca', say) and its transpose.
 
@@ -320,17 +329,13 @@ def mds_coordinates(
     Raises
     ------
     ValueError
-        If there is not exactly one row, or a dissimilarity is negative or infinite, or the RDM is
-        not symmetric and `symmetrize` is False, or the finite ones leave groups of entries
-        unconnected.
+        If there is not exactly one row, or a dissimilarity is negative, or missing with 'raise',
+        or the RDM is not symmetric and `symmetrize` is False, or the finite ones leave groups of
+        entries unconnected.
 
     See Also
     --------
     rdm_mds : the same as a picture.
-
-    Notes
-    -----
-    Pairs whose dissimilarity is NaN have no weight.
 
     References
     ----------
@@ -357,8 +362,9 @@ def mds_coordinates(
     2   (right,)   right   3.0
     """
     row = check_row(rdm_df)
+    matrix = known_matrix(row["matrix"], nan_policy, owner="`rdm_df`", name=f"row {row.name!r}")
     points, _ = embed(
-        row["matrix"],
+        matrix,
         dims,
         method=method,
         num_starts=num_starts,

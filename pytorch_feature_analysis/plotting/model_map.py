@@ -11,6 +11,7 @@ import pandas as pd
 from pytorch_feature_analysis._checks import RandomState, check_name
 from pytorch_feature_analysis.linkage import dissimilarities_of
 from pytorch_feature_analysis.mds import embed, stress_1
+from pytorch_feature_analysis.missing_cells import known_matrix
 from pytorch_feature_analysis.plotting._arguments import (
     check_axes,
     check_names,
@@ -45,6 +46,7 @@ def plot_model_map(
     perplexity: float = 5.0,
     labels: bool = False,
     random_state: RandomState = 0,
+    nan_policy: str = "omit",
     symmetrize: bool = False,
     names: Mapping[Any, str] | None = None,
     fig_title: str | None = None,
@@ -73,6 +75,8 @@ def plot_model_map(
         Name the models.
     random_state : int, Generator or None, default 0
         Where starting points come from.
+    nan_policy : {'omit', 'raise'}, default 'omit'
+        As in `mds_coordinates`; 'tsne' needs the dissimilarities of all models that have any.
     symmetrize : bool, default False
         Take the mean of an RDM that is not symmetric and its transpose.
     names : dict, optional
@@ -135,7 +139,8 @@ def plot_model_map(
 
     save_to = _figure.check_save_opts(save_opts)
     check_axes(ax, 2)
-    matrix = dissimilarities_of(row["matrix"], symmetrize=symmetrize)
+    matrix = known_matrix(row["matrix"], nan_policy, owner="`rdm_df`", name=f"row {row.name!r}")
+    matrix = dissimilarities_of(matrix, symmetrize=symmetrize)
     if method == "tsne":
         points = tsne_embed(matrix, perplexity=perplexity, random_state=random_state)
         note = "t-SNE"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -26,8 +27,11 @@ from pytorch_feature_analysis.matrices import (
     to_square,
     u_centred,
 )
+from pytorch_feature_analysis.missing_cells import check_nan_policy, common_cells, refuse_missing
 from pytorch_feature_analysis.similarity._inputs import check_pair, permuted_pairs
 from pytorch_feature_analysis.similarity._measure import Measure
+
+logger = logging.getLogger(__name__)
 
 CENTRINGS = ("double", "u", "double_upper")
 ENTRIES = ("upper", "all")
@@ -40,6 +44,7 @@ def compare_rdms(
     method: str = "pearson",
     centering: str | None = None,
     entries: str = "upper",
+    nan_policy: str = "omit",
 ) -> float:
     """Agreement of two RDMs of the same items.
 
@@ -58,6 +63,10 @@ def compare_rdms(
         triangle, without the diagonal, which then is not 0.
     entries : {'upper', 'all'}, default 'upper'
         Without centring: the upper triangle, or all entries.
+    nan_policy : {'omit', 'pairwise', 'raise'}, default 'omit'
+        What happens to missing dissimilarities (NaN or infinite). 'omit' leaves out of both RDMs
+        what either lacks, and 'pairwise' compares them on what both have, which is the same for
+        two. 'raise': an error that says which lacks how many.
 
     Returns
     -------
@@ -69,11 +78,11 @@ def compare_rdms(
     ------
     ValueError
         The RDMs are not square, symmetric and of one size; `entries` beside `centering`; missing
-        cells beside `centering`.
+        cells beside `centering`, or with 'raise'.
 
     Notes
     -----
-    Cells that are missing in either RDM (NaN or infinite) are left out of both.
+    A log line at level INFO says how many cells are left out.
 
     The cosine of the squared Euclidean RDMs with 'double' is biased `linear_cka`, and with 'u' it
     is the debiased one. With 'double_upper' it is neither. 'whitened_cosine' of whole RDMs is the
@@ -99,6 +108,7 @@ def compare_rdms(
     """
     check_name(method, METHODS, argument="method", what="way to compare RDMs")
     check_name(entries, ENTRIES, argument="entries", what="choice of entries")
+    check_nan_policy(nan_policy)
     if centering is not None:
         check_name(centering, CENTRINGS, argument="centering", what="way to centre an RDM")
         if entries == "all" and centering != "double":
@@ -113,12 +123,16 @@ def compare_rdms(
             f" {len(second)}."
         )
     for name, rdm in (("rdm1", first), ("rdm2", second)):
+        refuse_missing(nan_policy, [_entries_of(rdm, None, entries)], owner=f"`{name}`")
         if centering is not None and not np.isfinite(rdm).all():
             raise ValueError(
                 f"`{name}` has missing cells, so that its means are unknown: leave their items out"
                 " before centring."
             )
     one, other = (_entries_of(rdm, centering, entries) for rdm in (first, second))
+    n_missing = len(one) - int(_in_both(one, other).sum())
+    if n_missing:
+        logger.info("%d of %d cells are left out, which either RDM lacks.", n_missing, len(one))
     return _agreement(one, other, method)
 
 
@@ -238,9 +252,13 @@ def _check_plain(method: str, centering: str | None, entries: str, *, argument: 
 
 def _agreement(first: np.ndarray, second: np.ndarray, method: str) -> float:
     """Compare the entries that both have."""
-    known = np.isfinite(first) & np.isfinite(second)
+    known = _in_both(first, second)
     cells = _cells_of(first, method).some(known)
     return float(agreements(first[None, known], second[None, known], method, cells)[0, 0])
+
+
+def _in_both(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return common_cells(np.stack([first, second]))
 
 
 def _cells_of(entries: np.ndarray, method: str) -> Cells:
