@@ -311,7 +311,7 @@ def get_pattern_design(
        n_conditions  n_runs  n_channels  n_channels_left_out  n_missing
     0             2       2           2                    1          1
     """
-    _check_options(noise, NOISE_METHODS[0], False, _POLICIES[0])
+    _check_options(noise, NOISE_METHODS[0], False, "omit")
     reader = Reader.of(
         patterns_df,
         run_variable,
