@@ -13,13 +13,14 @@ SERIES := 'import sys; print("%d.%d" % sys.version_info[:2])'
 
 export MPLBACKEND ?= Agg
 
-.PHONY: help test lint demo bench clean distclean same-python
+.PHONY: help test lint demo bench agreement clean distclean same-python
 
 help:
 	@echo 'make demo       set up and run the main job, from real images to RDMs of RDMs'
 	@echo 'make test       set up and run lint, types, doctests and tests'
 	@echo 'make lint       of these, lint and types alone'
 	@echo 'make bench      set up and print the benchmark ratios'
+	@echo 'make agreement  make docs/agreement.rst anew: numbers beside those of other packages'
 	@echo 'make clean      remove caches and built files; make distclean: $(VENV) too'
 
 test: lint
@@ -63,6 +64,10 @@ ifneq ($(origin PYTHON),file)
 		echo "$(VENV) is of Python $$there, and $$asked was asked for:" \
 			"run 'make distclean' first, or add VENV=.venv$$asked" >&2; exit 1; fi
 endif
+
+# The page of docs/ that sets numbers beside those of other packages.
+agreement: $(VENV)/.installed-test | same-python
+	$(BIN)/python docs/agreement_table.py
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache

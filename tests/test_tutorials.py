@@ -59,7 +59,8 @@ def test_there_are_tutorials():
     assert names[:2] == ["01_from_images_to_meta_rdms", "02_large_runs"]
     assert names[2:4] == ["03_rdm_metrics_and_cka", "04_svcca_and_transfer"]
     assert names[4:6] == ["05_minibatch_cka", "06_consistency_across_datasets"]
-    assert names[6:] == ["07_choosing_stimuli", "08_units_svm_anova"]
+    assert names[6:8] == ["07_choosing_stimuli", "08_units_svm_anova"]
+    assert names[8:] == ["09_models_and_reference_rdms"]
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
@@ -439,3 +440,33 @@ def test_the_performance_of_the_sixth_goes_with_similarity_as_its_text_says(run)
     assert gaps.max() > 0.12
     assert names["accuracy"]["photographs"].max() < 0.55
     assert names["accuracy"]["digits"].min() > 0.8
+
+
+def test_the_ninth_finds_the_block_that_made_the_data_as_its_text_says(run):
+    _, names = run(_called("09"))
+    fits = names["fits"].set_index(["model", "layer"])
+    trained = fits.loc["trained"]
+    assert trained["r"].idxmax() == names["TRUE"] == "block 7"
+    assert trained.loc["block 7", "r"] > trained.loc["block 7", "ceiling_low"]
+    blocks = [name for name in trained.index if name.startswith("block")]
+    assert trained.loc[blocks, "p_fdr"].max() < 0.05
+    assert (fits.loc["untrained", "p_fdr"] < 0.05).any()
+    differences = names["with_true"]
+    assert len(differences) == 9
+    assert differences["p_fdr"].max() < 0.05
+    assert differences["difference"].abs().min() < 0.07
+    assert names["nothing"]["p_fdr"].min() > 0.5
+
+
+def test_the_ninth_tells_of_colours_what_its_text_says(run):
+    _, names = run(_called("09"))
+    r = names["as_people"].set_index(["model", "layer"])["r"]
+    assert r.idxmax() == ("trained", "block 0")
+    assert r["trained", "block 0"] > 0.85
+    assert r["untrained", "block 0"] < r["trained", "image"]
+    assert abs(r["trained", "classes"]) < 0.15
+    (gain,) = names["gain"].to_dict("records")
+    assert gain["ci_high"] < 0
+    beyond = names["beyond_rgb"].set_index(["model", "layer"])
+    assert beyond.loc[("trained", "block 0"), "ci_low"] > 0.5
+    assert beyond.loc["untrained", "r"].max() < 0.2
