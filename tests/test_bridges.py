@@ -93,7 +93,7 @@ def test_columns_of_all_types_of_pandas_come_back_but_for_zoned_times(tmp_path):
         pd.testing.assert_frame_equal(again.drop(columns="matrix"), stack.drop(columns="matrix"))
     zoned = stack.assign(time=stack["time"].dt.tz_localize("UTC"))
     for suffix in ALL:
-        with pytest.raises(TypeError, match=rf"'time'.*Timestamp, which a \{suffix[:3]}.* cannot"):
+        with pytest.raises(TypeError, match=r"'time'.*Timestamp, which a \.\w+ file cannot"):
             pfa.write_rdms(zoned, tmp_path / f"zoned{suffix}")
     assert not any(name.startswith("zoned") for name in names(tmp_path))
 

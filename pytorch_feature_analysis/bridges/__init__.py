@@ -86,9 +86,7 @@ def read_file(path: Path, entry_keys: Any = None) -> pd.DataFrame:
     if isinstance(content, pd.DataFrame):
         return content
     if is_of_rsatoolbox(content):
-        # The texts that it keeps beside its arrays.
-        said = {name.removeprefix("@"): value for name, value in content.items()}
-        return frame_of_descriptors(said, what=str(path))
+        return frame_of_descriptors(content, what=str(path))
     return frame_of_content(content, path, entry_keys, rdms_last=is_of_matlab)
 
 

@@ -36,11 +36,8 @@ def descriptors_of(keys: Sequence[tuple[Any, ...]], labels: Sequence[Mapping[str
     descriptors = {name: [label[name] for label in labels] for name in variables}
     if any(tuple(label.values()) != key for key, label in zip(keys, labels, strict=True)):
         # Labels that are not the parts of the key say more than it, or less.
-        n_parts = {len(key) for key in keys}
-        if n_parts == {1}:
-            descriptors[_KEY] = [key[0] for key in keys]
-        else:
-            descriptors[_KEY] = list(keys)
+        is_plain = all(len(key) == 1 and not isinstance(key[0], tuple) for key in keys)
+        descriptors[_KEY] = [key[0] if is_plain else key for key in keys]
     return descriptors
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from pytorch_feature_analysis.array_files import import_h5py, unreadable_as_value_error
 from pytorch_feature_analysis.bridges._content import Structs, Unread, can_be_rdms
+from pytorch_feature_analysis.bridges._descriptors import is_of_rsatoolbox
 from pytorch_feature_analysis.bridges._layout import (
     TEXT,
     by_size,
@@ -42,12 +43,7 @@ def read_hdf5(path: Path, *, of_matlab: bool = False) -> dict[str, Any] | pd.Dat
                 text = file[TEXT].asstr()[()]
             return frame_of(text, lambda: _matrices(file), path)
         with unreadable_as_value_error():
-            content = _Reader(h5py, file, of_matlab).group(file)
-            # rsatoolbox keeps texts there.
-            content |= {
-                f"@{key}": value for key, value in file.attrs.items() if isinstance(value, str)
-            }
-    return content
+            return _Reader(h5py, file, of_matlab).group(file)
 
 
 def write_hdf5(df: pd.DataFrame, matrices: Sequence[np.ndarray], path: Path) -> None:
@@ -77,14 +73,19 @@ class _Reader:
 
     def __init__(self, h5py: Any, file: Any, of_matlab: bool) -> None:
         self._h5py, self._file, self._of_matlab = h5py, file, of_matlab
+        # It keeps texts as attributes; elsewhere these are about the file.
+        self._of_rsatoolbox = is_of_rsatoolbox(dict.fromkeys(file))
 
     def group(self, group: Any) -> dict[str, Any]:
         """Read all members of a group."""
-        return {
+        content = {
             name: self._item(item)
             for name, item in group.items()
             if not (self._of_matlab and name.startswith(_HIDDEN))
         }
+        if self._of_rsatoolbox:
+            content |= {key: text for key, text in group.attrs.items() if isinstance(text, str)}
+        return content
 
     def _item(self, item: Any) -> Any:
         if isinstance(item, self._h5py.Group):
