@@ -75,7 +75,7 @@ def test_numbers_and_descriptors_are_where_rsatoolbox_looks_for_them():
     ("keys", "labels"),
     [
         # Keys of several parts, of other parts than the labels, tuples within tuples, numbers.
-        ([("a", 1), ("b", 2), ("b", 1)], [{"x": x, "y": y} for x, y in [("a", 1), ("b", 2), ("b", 1)]]),
+        ([("a", 1), ("b", 2)], [{"x": "a", "y": 1}, {"x": "b", "y": 2}]),
         ([("a",), ("b",), ("ü",)], [{"x": "a", "y": 1}, {"x": "b", "y": 1}, {"x": "ü", "y": 2}]),
         ([("a", 1), ("b",), (("c", 2),)], [{"x": 1}, {"x": 1}, {"x": 1}]),
         ([(("a", 1),), (("b", 1),), (("c", 2),)], [{"x": 1}, {"x": 1}, {"x": 1}]),
@@ -85,7 +85,7 @@ def test_numbers_and_descriptors_are_where_rsatoolbox_looks_for_them():
 def test_entry_keys_and_labels_of_all_kinds_come_back(keys, labels):
     stack = pd.DataFrame(
         {
-            "matrix": [squareform([1.0, 2.0, 3.0])],
+            "matrix": [squareform(np.arange(1.0, len(keys) * (len(keys) - 1) / 2 + 1))],
             "entry_keys": [tuple(keys)],
             "entry_labels": [tuple(labels)],
         }

@@ -61,46 +61,61 @@ def frame_of_content(
 
     `rdms_last` says that in stacks of matrices the last axis is the RDM, as MATLAB has it.
     """
-    keys = None if entry_keys is None else as_keys(entry_keys)
+    given = None if entry_keys is None else as_keys(entry_keys)
     leaves = list(_leaves("", content))
-    sizes = _sizes(leaves, keys)
+    sizes = _sizes(leaves, given)
+    found = [(leaf, _unfolded(leaf.value, sizes, rdms_last)) for leaf in leaves]
     rows: list[dict[str, Any]] = []
-    left_out: dict[str, Any] = {}
-    for leaf in leaves:
-        unfolded = _unfolded(leaf.value, sizes, rdms_last)
-        if unfolded is None:
-            left_out[leaf.name] = leaf.value
+    known: dict[Any, Any] = {}
+    for leaf, matrices in found:
+        if matrices is None:
             continue
-        said = {key: simple(item) for key, item in leaf.beside.items()}
-        text = said.pop("name", None)
-        columns = {key: cell for key, cell in said.items() if cell is not None}
-        columns = {key: cell for key, cell in columns.items() if key not in _OWN}
-        if isinstance(text, str) and leaf.name:
-            columns = {"variable": leaf.name, **columns}
-        names = _names(leaf, leaves, unfolded.shape[-1], path) if keys is None else keys
-        left_out |= {
-            f"{leaf.name}/{key}".strip("/"): item
-            for key, item in leaf.beside.items()
-            if key not in columns and key != "name" and not _is_used(item, len(names))
-        }
-        for place in np.ndindex(*unfolded.shape[:-2]):
-            axes = [number for number, length in zip(place, unfolded.shape, strict=False)]
-            numbers = {"number": axes[0]} if len(axes) == 1 else {}
-            if len(axes) > 1:
-                numbers = {f"number_{axis}": number for axis, number in enumerate(axes, start=1)}
-            row = {"name": text if isinstance(text, str) else leaf.name or path.stem}
-            rows.append({**row, **columns, **numbers, "matrix": unfolded[place], "keys": names})
+        keys = given
+        if keys is None:
+            names = _names(leaf, leaves, matrices.shape[-1], path)
+            keys = known.setdefault(names, as_keys(names))
+        said = _said(leaf)
+        if "name" not in said:
+            said["name"] = leaf.name or path.stem
+        rows += [
+            {**said, **_numbers(place), "matrix": matrices[place], "keys": keys}
+            for place in np.ndindex(*matrices.shape[:-2])
+        ]
     if not rows:
-        raise _nothing(path, content, keys)
-    used = {id(row["keys"]) for row in rows}
-    left_out = {
-        name: item
-        for name, item in left_out.items()
-        if not (used and any(_is_used(item, len(row["keys"])) for row in rows))
-    }
-    if left_out:
-        logger.warning("'%s': read without %s", path, _listed(left_out))
+        raise _nothing(path, content, given)
+    _say_what_is_left_out(path, found, {len(row["keys"]) for row in rows})
     return _as_frame(rows, path)
+
+
+def _said(leaf: _Leaf) -> dict[str, Any]:
+    """Return what stands beside an RDM as cells of its row."""
+    cells = {key: simple(item) for key, item in leaf.beside.items()}
+    said = {key: cell for key, cell in cells.items() if cell is not None and key not in _OWN}
+    name = cells.get("name")
+    if not isinstance(name, str):
+        return said
+    return {"name": name, **({"variable": leaf.name} if leaf.name else {}), **said}
+
+
+def _numbers(place: tuple[int, ...]) -> dict[str, int]:
+    """Say which one of a stack of matrices a row is."""
+    if len(place) == 1:
+        return {"number": place[0]}
+    return {f"number_{axis}": number for axis, number in enumerate(place, start=1)}
+
+
+def _say_what_is_left_out(
+    path: Path, found: Sequence[tuple[_Leaf, np.ndarray | None]], sizes: set[int]
+) -> None:
+    left = {leaf.name: leaf.value for leaf, matrices in found if matrices is None}
+    for leaf, matrices in found:
+        said = _said(leaf) if matrices is not None else {}
+        others = {key: item for key, item in leaf.beside.items() if key not in said}
+        left |= {f"{leaf.name}/{key}".strip("/"): item for key, item in others.items()}
+    # What has given the names of the entries has been of use.
+    left = {name: item for name, item in left.items() if len(_distinct(item) or ()) not in sizes}
+    if left:
+        logger.warning("'%s': read without %s", path, _listed(left))
 
 
 def simple(value: Any) -> Any:
@@ -233,13 +248,8 @@ def _distinct(value: Any) -> list[str] | None:
     return names if len(set(names)) == len(names) else None
 
 
-def _is_used(value: Any, n: int) -> bool:
-    names = _distinct(value)
-    return names is not None and len(names) == n
-
-
 def _names(leaf: _Leaf, leaves: Sequence[_Leaf], n: int, path: Path) -> tuple[Any, ...]:
-    """Return the entry keys: the only names in the file that are as many, else numbers from 0."""
+    """Return the names of entries: the only ones that are as many, else numbers from 0."""
     near = {key: _distinct(item) for key, item in leaf.beside.items()}
     far = {other.name: _distinct(other.value) for other in leaves}
     for lists in (near, far):
@@ -251,18 +261,13 @@ def _names(leaf: _Leaf, leaves: Sequence[_Leaf], n: int, path: Path) -> tuple[An
             )
         for names in fitting.values():
             # Libraries that were given no names count.
-            return as_keys(range_of(n) if is_counter(names) else tuple(names))
-    return as_keys(range_of(n))
-
-
-def range_of(n: int) -> tuple[int, ...]:
-    """Return the names of entries that have none."""
+            return tuple(range(n)) if is_counter(names) else tuple(names)
     return tuple(range(n))
 
 
 def _as_frame(rows: list[dict[str, Any]], path: Path) -> pd.DataFrame:
     names = list(dict.fromkeys(name for row in rows for name in row))
-    names = [name for name in names if name not in ("matrix", "keys")]
+    names = ["name", *(name for name in names if name not in ("name", "matrix", "keys"))]
     if len({row.get("variable") for row in rows}) == 1:
         names = [name for name in names if name != "variable"]
     frame = pd.DataFrame(index=range(len(rows)))
