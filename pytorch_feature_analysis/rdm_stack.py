@@ -141,7 +141,6 @@ def as_read(frame: pd.DataFrame, path: Any) -> pd.DataFrame:
     except (ValueError, TypeError) as error:
         raise ValueError(f"'{path}' does not hold a stack of RDMs: {error}") from error
     frame["matrix"] = checked["matrix"]
-    frame["entry_keys"] = checked["entry_keys"]
     return frame
 
 

@@ -257,3 +257,56 @@ def test_reading_is_silent_where_nothing_is_left_out(tmp_path, caplog):
         pfa.write_rdms(guide_stack(), tmp_path / f"stack{suffix}")
         pfa.read_rdms(tmp_path / f"stack{suffix}")
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("suffix", WHOLE)
+def test_equal_cells_that_can_be_changed_are_not_shared_and_entries_are(suffix, tmp_path):
+    stack = guide_stack(4, options=[[1], [1], {"a": 1}, {"a": 1}])
+    stack["entry_keys"] = [[["a"], ["b"], ["c"], ["d"]]] * 4
+    pfa.write_rdms(stack, tmp_path / f"stack{suffix}")
+    again = pfa.read_rdms(tmp_path / f"stack{suffix}")
+    again["options"][0].append(2)
+    again["options"][2]["b"] = 2
+    assert again["options"].tolist() == [[1, 2], [1], {"a": 1, "b": 2}, {"a": 1}]
+    assert again["entry_keys"][0] == [["a"], ["b"], ["c"], ["d"]]
+    assert len({id(cell) for cell in again["entry_labels"]}) == 1
+
+
+@pytest.mark.parametrize("suffix", ALL)
+def test_a_failure_while_writing_leaves_the_old_file(suffix, tmp_path):
+    path = tmp_path / f"stack{suffix}"
+    pfa.write_rdms(guide_stack(), path)
+    before = path.read_bytes()
+    with pytest.raises(
+        TypeError, match=r"column 'bad' of the row at position 3 .*builtins.object"
+    ):
+        pfa.write_rdms(guide_stack(bad=[1, 2, 3, object(), *[5] * 8]), path)
+    assert path.read_bytes() == before
+    assert names(tmp_path) == [path.name]
+
+
+def test_other_programs_find_numbers_and_names_where_they_look(tmp_path):
+    import h5py
+    import scipy.io
+
+    stack = guide_stack(2, 3).drop(columns=["kernel_inds", "perm", "perm_scramble"])
+    stack["entry_keys"] = [(("ü",), ("b",), ("c",))] * 2
+    for suffix in WHOLE:
+        pfa.write_rdms(stack, tmp_path / f"stack{suffix}")
+    squares = np.stack(stack["matrix"])
+    structs = scipy.io.loadmat(tmp_path / "stack.mat")["RDMs"]
+    assert structs.shape == (1, 2)
+    np.testing.assert_array_equal(np.stack(structs["RDM"][0]), squares)
+    assert [str(name.item()) for name in structs["name"][0]] == ["alexnet", "vgg19"]
+    with np.load(tmp_path / "stack.npz", allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["vgg19"], squares[1])
+        assert arrays["entries"].tolist() == ["ü", "b", "c"]
+    with h5py.File(tmp_path / "stack.h5") as file:
+        np.testing.assert_array_equal(file["matrix_3"], squares)
+        assert file["entries"].asstr()[()].tolist() == ["ü", "b", "c"]
+        assert file["names"].asstr()[()].tolist() == ["alexnet", "vgg19"]
+    with scipy.io.netcdf_file(tmp_path / "stack.nc", mmap=False) as file:
+        assert file.variables["matrix_3"].dimensions == ("rdm", "entry", "other_entry")
+        np.testing.assert_array_equal(file.variables["matrix_3"].data, squares)
+        letters = file.variables["entry"].data
+        assert [line.tobytes().rstrip(b"\0").decode() for line in letters] == ["ü", "b", "c"]

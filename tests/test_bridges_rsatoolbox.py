@@ -188,6 +188,10 @@ def test_what_is_no_stack_of_rsatoolbox_is_refused():
     drawn = rdms.subsample_pattern("conds", ["w", "w", "x"])
     with pytest.raises(ValueError, match=r"several patterns with the entry key .*average"):
         pfa.from_rsatoolbox(drawn, entry_variables=["conds"])
+    rdms.rdm_descriptors["short"] = [1]
+    with pytest.raises(ValueError, match="`rdms` has 2 RDMs, and 1 values of the descriptor 'sho"):
+        pfa.from_rsatoolbox(rdms)
+    del rdms.rdm_descriptors["short"]
     rdms.rdm_descriptors["matrix"] = [1, 2]
     with pytest.raises(ValueError, match=r"descriptors named 'matrix'.*rename"):
         pfa.from_rsatoolbox(rdms)

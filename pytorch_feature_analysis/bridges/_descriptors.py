@@ -53,7 +53,7 @@ def frame_of_descriptors(
         for name, value in (content.get("descriptors") or {}).items()
     }
     for name, given in content["rdm_descriptors"].items():
-        values = _values(given)
+        values = _values(given, n_rdms, f"`{what}` has {n_rdms} RDMs", name)
         if name != _INDEX or values != list(range(n_rdms)):
             columns[str(name)] = _as_column(values)
     measure = _plain(content.get("dissimilarity_measure"))
@@ -66,7 +66,8 @@ def frame_of_descriptors(
             " them."
         )
     patterns = {
-        str(name): _values(given) for name, given in content["pattern_descriptors"].items()
+        str(name): _values(given, n, f"`{what}` has {n} patterns", name)
+        for name, given in content["pattern_descriptors"].items()
     }
     keys, labels = _entries(patterns, n, entry_variables, what)
     frame = pd.DataFrame(columns, index=range(n_rdms))
@@ -110,12 +111,16 @@ def _entries(
     return keys, labels
 
 
-def _values(given: Any) -> list[Any]:
+def _values(given: Any, n: int, what: str, name: Any) -> list[Any]:
     if isinstance(given, Mapping):
         # A list of unequal items, as it stands in HDF5.
         given = [given[str(k)] for k in range(len(given))]
     if isinstance(given, np.ndarray):
         given = given.tolist()
+    if len(given) != n:
+        raise ValueError(
+            f"{what}, and {len(given)} values of the descriptor {name!r}. Give it one for each."
+        )
     return [_plain(value) for value in given]
 
 
