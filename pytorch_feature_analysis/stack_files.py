@@ -111,10 +111,10 @@ def write_rdms(
         directions of a pair where the matrix is not symmetric.
 
     In all but ``.csv`` a text ``pfa_stack`` (JSON) holds what arrays cannot: the other columns,
-    entries, types and index, so that the stack comes back as it was. Columns of times with a
-    time zone cannot be held, and are refused. A ``.csv`` file holds every cell with its type,
-    but not the index and the types of columns that pandas would not choose itself; a log line
-    names them.
+    entries, types and index, so that the stack comes back as it was; a digest in it tells when
+    either has been changed or damaged. Columns of times with a time zone cannot be held, and are
+    refused. A ``.csv`` file holds every cell with its type, but not the index and the types of
+    columns that pandas would not choose itself; a log line names them.
 
     Examples
     --------

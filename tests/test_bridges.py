@@ -310,3 +310,17 @@ def test_other_programs_find_numbers_and_names_where_they_look(tmp_path):
         np.testing.assert_array_equal(file.variables["matrix_3"].data, squares)
         letters = file.variables["entry"].data
         assert [line.tobytes().rstrip(b"\0").decode() for line in letters] == ["ü", "b", "c"]
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".nc", ".h5"])
+def test_a_number_that_was_changed_in_a_file_does_not_go_unseen(suffix, tmp_path):
+    stack = guide_stack()
+    path = tmp_path / f"stack{suffix}"
+    pfa.write_rdms(stack, path)
+    content = path.read_bytes()
+    number = stack["matrix"][7][0, 1]
+    order = ">f8" if suffix == ".nc" else "<f8"
+    place = content.index(np.array(number, dtype=order).tobytes())
+    path.write_bytes(content[:place] + b"\1\2" + content[place + 2 :])
+    with pytest.raises(ValueError, match=rf"stack\{suffix}' (has been changed since|.*CRC)"):
+        pfa.read_rdms(path)

@@ -6,6 +6,7 @@ is all else: columns with their types and cells (see `_cells`), and the index.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import pandas as pd
 
 from pytorch_feature_analysis import _cells
 from pytorch_feature_analysis._cells import object_series
+from pytorch_feature_analysis.array_files import unreadable_as_value_error
 from pytorch_feature_analysis.rdm_stack import as_read, differing, name_of
 from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS, is_lineage
 
@@ -26,8 +28,11 @@ FORMAT = 1
 _LINEAGE = ("entry_keys", "entry_labels")
 
 
-def text_of(df: pd.DataFrame, suffix: str) -> str:
-    """Write all of a stack but its matrices as ASCII text; raises if a cell has no text."""
+def text_of(df: pd.DataFrame, matrices: Sequence[np.ndarray], suffix: str) -> str:
+    """Write all of a stack but its matrices as ASCII text; raises if a cell has no text.
+
+    A digest of both tells whether they still belong together when they are read.
+    """
     wrong = [name for name in df.columns if not isinstance(name, str)]
     if wrong:
         raise TypeError(
@@ -44,7 +49,7 @@ def text_of(df: pd.DataFrame, suffix: str) -> str:
             _column(pd.Series(level, index=range(len(level))), f"index level {k}", suffix)
             for k, level in enumerate(levels)
         ]
-    document = {
+    document: dict[str, Any] = {
         "format": FORMAT,
         "n_rows": len(df),
         "names": list(df.columns),
@@ -55,7 +60,17 @@ def text_of(df: pd.DataFrame, suffix: str) -> str:
             name: _column(df[name], repr(name), suffix) for name in df.columns if name != "matrix"
         },
     }
+    document["sha256"] = _digest(document, matrices)
     return json.dumps(document, separators=(",", ":"), allow_nan=False)
+
+
+def _digest(document: dict[str, Any], matrices: Sequence[np.ndarray]) -> str:
+    digest = hashlib.sha256(json.dumps(document, separators=(",", ":")).encode())
+    for matrix in matrices:
+        # Programs that save the numbers anew keep neither the sign of 0 nor the bits of NaN.
+        plain = np.where(np.isnan(matrix), np.nan, matrix) + 0.0
+        digest.update(np.ascontiguousarray(plain, dtype="<f8").tobytes())
+    return digest.hexdigest()
 
 
 def frame_of(text: str, matrices: Callable[[], Sequence[np.ndarray]], path: Path) -> pd.DataFrame:
@@ -68,11 +83,14 @@ def frame_of(text: str, matrices: Callable[[], Sequence[np.ndarray]], path: Path
                 f" this one reads up to {FORMAT}). Update it with `pip install --upgrade"
                 " pytorch_feature_analysis`"
             )
-        found = [np.array(matrix, dtype=np.float64) for matrix in matrices()]
+        with unreadable_as_value_error():
+            found = [np.array(matrix, dtype=np.float64) for matrix in matrices()]
         if len(found) != document["n_rows"]:
             raise ValueError(
                 f"it has {len(found)} matrices, and {document['n_rows']} were written"
             )
+        if document.pop("sha256") != _digest(document, found):
+            raise ValueError("its numbers or texts are others than were written")
         index = _index(document["index"])
         columns = {
             name: object_series(found, index)

@@ -60,7 +60,7 @@ def write_npz(df: pd.DataFrame, matrices: Sequence[np.ndarray], path: Path) -> N
     if entries is not None:
         arrays[_ENTRIES] = np.array(entries, dtype=np.str_)
     arrays[_ROWS] = np.array(json.dumps(names))
-    arrays[TEXT] = np.array(text_of(df, ".npz"))
+    arrays[TEXT] = np.array(text_of(df, matrices, ".npz"))
     with zipfile.ZipFile(path, "w") as archive:
         for name, array in arrays.items():
             # Without the time, so that the same stack is the same file.

@@ -37,18 +37,16 @@ def read_hdf5(path: Path, *, of_matlab: bool = False) -> dict[str, Any] | pd.Dat
     h5py = import_h5py(path)
     with unreadable_as_value_error():
         file = h5py.File(path, "r")
-    with file:
-        if TEXT in file:
-            with unreadable_as_value_error():
-                text = file[TEXT].asstr()[()]
-            return frame_of(text, lambda: _matrices(file), path)
-        with unreadable_as_value_error():
+    with file, unreadable_as_value_error():
+        if TEXT not in file:
             return _Reader(h5py, file, of_matlab).group(file)
+        text = file[TEXT].asstr()[()]
+        return frame_of(text, lambda: _matrices(file), path)
 
 
 def write_hdf5(df: pd.DataFrame, matrices: Sequence[np.ndarray], path: Path) -> None:
     """Write a stack in the library's own layout."""
-    text = text_of(df, ".h5")
+    text = text_of(df, matrices, ".h5")
     h5py = import_h5py(path)
     as_text = h5py.string_dtype("utf-8")
     entries = entry_names(df)

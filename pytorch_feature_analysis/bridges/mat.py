@@ -50,14 +50,15 @@ def write_mat(df: pd.DataFrame, matrices: Sequence[np.ndarray], path: Path) -> N
     structs = np.zeros((1, len(matrices)), [(name, object) for name in ("RDM", "name", "color")])
     for k, (matrix, name) in enumerate(zip(matrices, row_names(df), strict=True)):
         structs[0, k] = (matrix, name, np.zeros((1, 3)))
-    variables: dict[str, Any] = {_RDMS: structs, TEXT: text_of(df, ".mat")}
+    variables: dict[str, Any] = {_RDMS: structs, TEXT: text_of(df, matrices, ".mat")}
     entries = entry_names(df)
     if entries is not None:
         cells = np.empty((len(entries), 1), dtype=object)
         cells[:, 0] = entries
         variables["entries"] = cells
     try:
-        savemat(path, variables)
+        # Compressed, since scipy may crash on damage that nothing has checked.
+        savemat(path, variables, do_compression=True)
     except MatWriteError as error:
         raise ValueError(
             f"`rdm_df` has a matrix too large for a .mat file ({error}). Write .h5 or .parquet."

@@ -37,20 +37,18 @@ def read_netcdf(path: Path) -> dict[str, Any] | pd.DataFrame:
 
     with unreadable_as_value_error():
         file = netcdf_file(path, "r", mmap=False)
-    with file:
-        if TEXT in file.variables:
-            with unreadable_as_value_error():
-                text = file.variables[TEXT].data.tobytes().decode("ascii")
-            return frame_of(text, lambda: _matrices(file.variables), path)
-        with unreadable_as_value_error():
+    with file, unreadable_as_value_error():
+        if TEXT not in file.variables:
             return {name: _content(one) for name, one in file.variables.items()}
+        text = file.variables[TEXT].data.tobytes().decode("ascii")
+        return frame_of(text, lambda: _matrices(file.variables), path)
 
 
 def write_netcdf(df: pd.DataFrame, matrices: Sequence[np.ndarray], path: Path) -> None:
     """Write a stack as NetCDF of version 3, with 64-bit offsets."""
     from scipy.io import netcdf_file
 
-    text = text_of(df, ".nc")
+    text = text_of(df, matrices, ".nc")
     sizes = by_size(matrices)
     if any(8 * n * n * len(rows) > _MOST_BYTES for n, rows in sizes.items()):
         raise ValueError(
