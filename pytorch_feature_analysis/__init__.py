@@ -16,7 +16,8 @@ RDMs of every order
     `get_rdms`, `plan_rdms`, `get_meta_rdms`, `get_mean_rdms`, `compute_rdm`, `corr_dissim`,
     `dissim_defs`
 Stacks and their files
-    `read_rdms`, `write_rdms`, `check_rdm_stack`, `subset_rdm_df`, `stack_columns`
+    `read_rdms`, `write_rdms`, `check_rdm_stack`, `subset_rdm_df`, `stack_columns`; to and from
+    another package, `to_rsatoolbox` and `from_rsatoolbox`
 Pictures
     `rdm_mds` (also `my_mds`), `mds_coordinates`, `plot_heatmap`, `linkage_order`,
     `plot_metric_comparison`, `plot_measure_comparison`, `style_similarity`, `plot_montage`.
@@ -81,6 +82,7 @@ from pytorch_feature_analysis.anova import (
     compute_etas,
     compute_etas_for_model_and_imageset_fast,
 )
+from pytorch_feature_analysis.bridges.rsatoolbox import from_rsatoolbox, to_rsatoolbox
 from pytorch_feature_analysis.comparisons import get_similarity_rdms
 from pytorch_feature_analysis.consistency import get_consistency
 from pytorch_feature_analysis.consistency_contrasts import compare_consistency
@@ -238,6 +240,7 @@ __all__ = [
     "fetch_layers",
     "filedelete",
     "fit_linear_probe",
+    "from_rsatoolbox",
     "get_activations",
     "get_array_ranks",
     "get_consistency",
@@ -338,6 +341,7 @@ __all__ = [
     "svcca",
     "svcca_coefficients",
     "table_models",
+    "to_rsatoolbox",
     "to_similarity",
     "train_linear_probe",
     "write_rdms",

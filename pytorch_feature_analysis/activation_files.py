@@ -44,6 +44,7 @@ def read_activations(
     rows: str = "stimuli",
     stimuli: Sequence[Any] | str | os.PathLike[str] | None = None,
     variable: str | None = None,
+    parts: str | None = None,
     stimulus_pattern: str | None = None,
     stimuli_variable: str | None = None,
     one_per: str | None = None,
@@ -66,7 +67,8 @@ def read_activations(
         ``'activations/m{model}_x{data}/{layer}.csv'``. Each variable becomes a column, but for
         those whose name begins with ``_``. It may also be the path of one file. The suffix says
         what a file is: ``.npy``, ``.npz``, ``.csv``, ``.tsv`` (tabs), ``.mat``, ``.pt`` or
-        ``.pth`` (torch.save), ``.h5`` or ``.hdf5``, and ``.p``, ``.pkl`` or ``.pickle``.
+        ``.pth`` (torch.save), ``.h5`` or ``.hdf5``, ``.txt`` (numpy.savetxt), and ``.p``, ``.pkl``
+        or ``.pickle``.
     rows : {'stimuli', 'units'}, default 'stimuli'
         What the first axis of the arrays is. With 'units' the stimuli are the last axis: tables
         of units x stimuli.
@@ -79,6 +81,10 @@ def read_activations(
         Which array of a file of several: its name, ``'layers/conv1'`` within groups or nested
         dicts; or, with variables in braces, each array that fits, as a row of its own:
         ``'{layer}'``. Not needed where a file has but one array of numbers with two axes or more.
+    parts : str, optional
+        A variable of `pattern` or of `variable` that counts or names parts of the stimuli: arrays
+        that differ in it alone are joined to one row, in natural order, and it becomes no column.
+        Parts with one stimulus each, and no names, are named by it.
     stimulus_pattern : str, optional
         What to read off the names: ``'{category}/{image}.png'`` is compared with the end of each
         name, and the entry keys are the values of its variables (without those that begin with
@@ -130,9 +136,10 @@ def read_activations(
     -----
     ``.npy`` files and files of `torch.save` are mapped, not read: the frame is of use as long as
     they are, and they may be larger than memory. Choices of stimuli (`one_per`, `only_shared`,
-    names in another order) make copies. NaN stay, and it is for the measures to refuse them.
-    Pickles, and pickles within files of numpy, are read as by `pickle_read`, files of `torch.save`
-    with ``weights_only=True``: they hold arrays, or dicts of them, and cannot run code.
+    names in another order) and `parts` make copies. NaN stay, and it is for the measures to refuse
+    them. Pickles, and pickles within files of numpy, are read as by `pickle_read`, files of
+    `torch.save` with ``weights_only=True``: they hold arrays, or dicts of them, and cannot run
+    code.
 
     Examples
     --------
@@ -181,6 +188,20 @@ def read_activations(
     >>> pfa.get_similarity_rdms(df, ["linear_cka"], ["model"])["matrix"][0].round(6).max()
     np.float64(0.0)
 
+    What thingsvision writes: features, here in two parts, and the names of the images:
+
+    >>> os.makedirs("vgg16/conv1")
+    >>> np.save("vgg16/conv1/features_01.npy", fc[:3])
+    >>> np.save("vgg16/conv1/features_02.npy", fc[3:])
+    >>> _ = Path("vgg16/conv1/file_names.txt").write_text("a.jpg\nb.jpg\nc.jpg\nd.jpg\n")
+    >>> df = pfa.read_activations(
+    ...     "{model}/{layer}/features_{part}.npy",
+    ...     parts="part",
+    ...     stimuli="{model}/{layer}/file_names.txt",
+    ... )
+    >>> df[["model", "layer"]].values.tolist(), df["activations"][0].shape
+    ([['vgg16', 'conv1']], (4, 2))
+
     Tables of units x stimuli, with the stimuli's names in the first row:
 
     >>> os.makedirs("activations/m1_x2")
@@ -205,8 +226,13 @@ def read_activations(
     chooser = None if one_per is None else OnePer(_check_one_per(one_per, parsed), pick, root)
 
     files = find_sources(pattern)
-    given = check_stimuli(stimuli, [*files[0].labels, *fields])
-    sources = choose_arrays(files, variable, stimuli_variable, CsvLayout(header, index))
+    names = [*files[0].labels, *fields]
+    if parts is not None:
+        check_name(parts, names, argument="parts", what="variable", owner=" of the files")
+    given = check_stimuli(stimuli, [name for name in names if name != parts])
+    axis = 0 if rows == "stimuli" else -1
+    layout = CsvLayout(header, index)
+    sources = choose_arrays(files, variable, stimuli_variable, layout, parts=parts, axis=axis)
     lists = [None if isinstance(given, str) else given] * len(sources)
     if isinstance(given, str):
         lists = [*read_name_lists([source.labels for source in sources], given)]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
+
+import numpy as np
 
 from pytorch_feature_analysis._checks import check_name
 from pytorch_feature_analysis.array_files import SUFFIXES, Stored, list_arrays
@@ -17,7 +20,7 @@ from pytorch_feature_analysis.name_patterns import (
     variables_of,
     without_double_braces,
 )
-from pytorch_feature_analysis.number_tables import CsvLayout, NumberTable
+from pytorch_feature_analysis.number_tables import CsvLayout, NumberTable, is_counter
 from pytorch_feature_analysis.rdm_stack import in_words
 
 # What the frame, or a stack that is made of it, calls its own columns.
@@ -101,9 +104,17 @@ def check_variable(variable: Any) -> list[str]:
 
 
 def choose_arrays(
-    files: Sequence[FoundFile], variable: str | None, names_in: str | None, layout: CsvLayout
+    files: Sequence[FoundFile],
+    variable: str | None,
+    names_in: str | None,
+    layout: CsvLayout,
+    *,
+    parts: str | None = None,
+    axis: int = 0,
 ) -> list[Source]:
     """Choose the arrays that are rows, and those of their stimuli's names; none is read yet.
+
+    Arrays that differ in the variable `parts` alone are one row, joined along `axis`.
 
     Raises if files cannot be read, and then names all that cannot.
     """
@@ -131,7 +142,50 @@ def choose_arrays(
                 )
             )
     _check_distinct_rows([(source.name, source.labels) for source in sources])
-    return sources
+    return sources if parts is None else _joined_parts(sources, parts, axis)
+
+
+def _joined_parts(sources: Sequence[Source], parts: str, axis: int) -> list[Source]:
+    rows: dict[tuple[tuple[str, str], ...], list[Source]] = {}
+    for source in sources:
+        others = {name: value for name, value in source.labels.items() if name != parts}
+        rows.setdefault(tuple(others.items()), []).append(source)
+    joined = []
+    for labels, members in rows.items():
+        more = f" and {len(members) - 1} more parts" if len(members) > 1 else ""
+        named = [one.load_names for one in members if one.load_names is not None]
+        joined.append(
+            Source(
+                members[0].name + more,
+                dict(labels),
+                partial(_join, members, [one.labels[parts] for one in members], axis),
+                partial(_join_names, named) if named else None,
+            )
+        )
+    return joined
+
+
+def _join(members: Sequence[Source], values: Sequence[str], axis: int) -> NumberTable:
+    """Read the parts of an array; parts of one stimulus each are named by what they are called."""
+    tables = [one.load() for one in members]
+    arrays = [table.array for table in tables]
+    shapes = {np.moveaxis(array, axis, 0).shape[1:] for array in arrays}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"its parts have different units, {in_words(array.shape for array in arrays)}"
+        )
+    names: list[Any] | None = None
+    own = [table.row_names if axis == 0 else table.column_names for table in tables]
+    if all(one is not None and not is_counter(list(map(str, one))) for one in own):
+        names = [name for one in own for name in one or ()]
+    elif all(array.shape[axis] == 1 for array in arrays):
+        names = list(values)
+    joined = np.concatenate(arrays, axis=axis)
+    return NumberTable(joined, names, None) if axis == 0 else NumberTable(joined, None, names)
+
+
+def _join_names(loads: Sequence[Callable[[], NumberTable]]) -> NumberTable:
+    return NumberTable(np.concatenate([np.ravel(load().array) for load in loads]))
 
 
 def _arrays_of(

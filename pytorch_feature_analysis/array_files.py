@@ -52,18 +52,21 @@ class Stored:
     load: Callable[[], NumberTable]
 
 
-def list_arrays(path: Path, layout: CsvLayout) -> dict[str, Stored]:
+def list_arrays(path: Path, layout: CsvLayout, *, suffix: str = "") -> dict[str, Stored]:
     """List the arrays of a file by name; the only one of a format without names is ''.
+
+    `suffix` is that of its format, where its name does not tell.
 
     Raises a ValueError or an OSError if it cannot be read as what its suffix says.
     """
     with unreadable_as_value_error():
         if not path.stat().st_size:
             raise ValueError("it is empty")
-        if path.suffix.lower() in (".csv", ".tsv"):
+        suffix = suffix or path.suffix.lower()
+        if suffix in (".csv", ".tsv"):
             check_number_table(path)
             return {"": Stored(True, partial(read_number_table, path, layout))}
-        return _FORMATS[path.suffix.lower()](path)
+        return _FORMATS[suffix](path)
 
 
 @contextlib.contextmanager
@@ -158,7 +161,7 @@ def _mat_variable(path: Path, name: str) -> NumberTable:
 
 
 def _hdf5(path: Path, of_matlab: bool = False) -> dict[str, Stored]:
-    h5py = _h5py(path)
+    h5py = import_h5py(path)
     listed = {}
 
     def visit(name: str, item: Any) -> None:
@@ -175,7 +178,7 @@ def _hdf5(path: Path, of_matlab: bool = False) -> dict[str, Stored]:
 
 
 def _dataset(path: Path, name: str, of_matlab: bool) -> NumberTable:
-    h5py = _h5py(path)
+    h5py = import_h5py(path)
     with h5py.File(path, "r") as file:
         item = file[name]
         if h5py.check_ref_dtype(item.dtype) is not None:
@@ -194,7 +197,8 @@ def _text_of_codes(codes: np.ndarray) -> str:
     return "".join(chr(code) for code in np.ravel(codes))
 
 
-def _h5py(path: Path) -> Any:
+def import_h5py(path: Path) -> Any:
+    """Import h5py for a file that takes it, or raise and say how to get it."""
     try:
         import h5py
     except ImportError as error:
@@ -257,6 +261,16 @@ def _as_array(item: Any) -> np.ndarray:
         return np.array(None)
 
 
+def _text(path: Path) -> dict[str, Stored]:
+    """Numbers with blanks between them, as numpy.savetxt writes them."""
+    try:
+        return {"": _in_memory(np.loadtxt(path, ndmin=2, encoding="utf-8"))}
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; a .txt file must hold numbers with blanks between them, a row a line"
+        ) from error
+
+
 _FORMATS: dict[str, Callable[[Path], dict[str, Stored]]] = {
     ".npy": _npy,
     ".npz": _npz,
@@ -268,5 +282,6 @@ _FORMATS: dict[str, Callable[[Path], dict[str, Stored]]] = {
     ".mat": _mat,
     ".h5": _hdf5,
     ".hdf5": _hdf5,
+    ".txt": _text,
 }
 SUFFIXES = (*_FORMATS, ".csv", ".tsv")

@@ -29,6 +29,7 @@ from pytorch_feature_analysis.fingerprints import weights_hash
 from pytorch_feature_analysis.preprocessing import (
     Preprocessing,
     callable_preprocessing,
+    config_preprocessing,
     preset_preprocessing,
     whole_preprocessing,
 )
@@ -65,7 +66,9 @@ def prepare_models(
             may be wrapped (under 'state_dict', 'model', 'model_state_dict' or 'teacher') and its
             keys may begin with 'module.'; it must fit the network exactly.
         ``module`` or ``(module, transform)``
-            A network of your own, and the callable that makes its input of an image.
+            A network of your own, and the callable that makes its input of an image. One of timm
+            needs none: its ``pretrained_cfg`` says what its input is, and `transform` goes for it
+            as for published weights.
     random_state : int, numpy.random.Generator or None, default 0
         Of the weights of the 'random' networks, together with the model's name in `models_dict`:
         two random networks of one study differ, and adding a model changes no other. The global
@@ -302,12 +305,30 @@ def _own_preprocessing(
         return callable_preprocessing(own_transform)
     if carried is not None:
         return carried
+    config = _config_of(model)
+    if config is not None:
+        try:
+            return config_preprocessing(config, whole=transform == "whole")
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"model '{name}' says by `pretrained_cfg` what its input is, and {error}. Give"
+                " (module, transform), with timm.data.create_transform, say."
+            ) from error
     raise ValueError(
         f"model '{name}' is a module of your own, for which transform={transform!r} says nothing:"
         " no published weights belong to it. Give (module, transform), where `transform` makes a"
         " float tensor (channels, height, width) of an RGB PIL image; pfa.standard_transform is"
         " one."
     )
+
+
+def _config_of(model: nn.Module) -> Mapping[str, Any] | None:
+    """Return what a network says of its input as those of timm do."""
+    for attribute in ("pretrained_cfg", "default_cfg"):
+        config = getattr(model, attribute, None)
+        if isinstance(config, Mapping) and {"input_size", "mean", "std"} <= set(config):
+            return config
+    return None
 
 
 def _check_own_module(model: nn.Module, name: str) -> None:

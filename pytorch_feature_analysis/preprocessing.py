@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from pytorch_feature_analysis.fingerprints import fingerprint
 
 # The class of the presets is private, the object that weights hand out is not.
 _Preset = type(AlexNet_Weights.IMAGENET1K_V1.transforms())
+_TIMM_CROP = 0.875
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +78,28 @@ def whole_preprocessing(preset: Any) -> Preprocessing:
     )
     description = f"resize {size} ({_interpolation(preset)}), no crop, {_scaling(preset)}"
     return Preprocessing(transform, description, f"short side to {size} pixels: cuts nothing")
+
+
+def config_preprocessing(config: Mapping[str, Any], *, whole: bool = False) -> Preprocessing:
+    """Use what a network of timm says of its input (``pretrained_cfg``), as timm reads it.
+
+    The size is that of `crop_pct` of the short side, as there; what is not said is timm's default.
+    """
+    sizes, mode = tuple(config["input_size"]), config.get("crop_mode") or "center"
+    if len(sizes) != 3 or sizes[0] != 3 or sizes[1] != sizes[2] or mode != "center":
+        raise ValueError(
+            f"an input of the size {sizes} with the crop_mode {mode!r} is not made here"
+            " (square images of three channels, cut in the centre, are)"
+        )
+    share = config.get("crop_pct") or _TIMM_CROP
+    preset = _Preset(
+        crop_size=sizes[1],
+        resize_size=math.floor(sizes[1] / share),
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        interpolation=InterpolationMode(config.get("interpolation") or "bicubic"),
+    )
+    return whole_preprocessing(preset) if whole else preset_preprocessing(preset)
 
 
 def callable_preprocessing(transform: Callable[[Image.Image], torch.Tensor]) -> Preprocessing:

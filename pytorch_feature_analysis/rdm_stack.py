@@ -134,6 +134,16 @@ def checked_stack(
     return stack
 
 
+def as_read(frame: pd.DataFrame, path: Any) -> pd.DataFrame:
+    """Return the stack of a file, its matrices read-only; an error names the file."""
+    try:
+        checked = checked_stack(frame, argument="rdm_df")
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"'{path}' does not hold a stack of RDMs: {error}") from error
+    frame["matrix"] = checked["matrix"]
+    return frame
+
+
 def check_row(rdm_df: Any, *, argument: str = "rdm_df") -> pd.Series:
     """Return the only row of a stack, completed, or raise and say what the rows differ in."""
     if isinstance(rdm_df, pd.Series):

@@ -1,4 +1,4 @@
-"""Stacks on disk: parquet files, and the pickles of the guide with a sidecar for provenance."""
+"""Stacks on disk: parquet, pickles with a sidecar for provenance, files of other packages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from pytorch_feature_analysis._checks import check_name
+from pytorch_feature_analysis._checks import check_name, check_sequence
 from pytorch_feature_analysis._files import (
     atomic_write,
     check_path,
@@ -18,6 +18,7 @@ from pytorch_feature_analysis._files import (
     keep_previous,
     same_content,
 )
+from pytorch_feature_analysis.bridges import SUFFIXES, WRITERS, check_can_write, pick, read_file
 from pytorch_feature_analysis.rdm_stack import checked_stack
 from pytorch_feature_analysis.stack_parquet import condition_names, read_parquet, write_parquet
 from pytorch_feature_analysis.stack_parts import (
@@ -31,14 +32,22 @@ from pytorch_feature_analysis.stack_pickle import read_pickle, write_pickle
 logger = logging.getLogger(__name__)
 
 _PARQUET = {".parquet"}
-_PICKLE = {".p", ".pkl"}
+_PICKLE = {".p", ".pkl", ".pickle"}
 _DTYPES = ("float64", "float32")
 
 
 def check_stack_path(path: Any, *, argument: str) -> Path:
-    """Return a path that a stack can be written to, or raise; to be called before the work."""
+    """Return a path that a stack can be written to, or raise; to be called before the work.
+
+    The formats of other packages are for `write_rdms` alone: runs go on from the library's own.
+    """
     path = check_path(path, argument=argument)
-    _is_parquet(path, argument=argument)
+    if not _is_own(path):
+        hint = " `write_rdms` turns a stack into it." if path.suffix.lower() in WRITERS else ""
+        raise ValueError(
+            f"`{argument}` must end in .parquet, .p or .pkl, which choose the format of a stack;"
+            f" '{path}' ends in {path.suffix.lower() or 'nothing'}.{hint}"
+        )
     return check_writable(path, argument=argument)
 
 
@@ -53,19 +62,23 @@ def write_rdms(
         The stack, see `check_rdm_stack`. It is not changed, and nothing is filled in.
     path : str or Path
         The file to write. Its suffix chooses the format: ``.parquet`` is the library's own, the
-        smaller and faster one to read in parts, and runs no code when it is read; ``.p`` and
-        ``.pkl`` are pickles of the frame. A file that is already there with another content is
-        renamed to `<stem>.superseded<suffix>`, and a log line says so.
+        smaller and faster one to read in parts, and runs no code when it is read; ``.p``,
+        ``.pkl`` and ``.pickle`` are pickles of the frame; ``.h5`` or ``.hdf5``, ``.mat``,
+        ``.npz``, ``.nc`` and ``.csv`` are for other programs, see Notes. A file that is already
+        there with another content is renamed to `<stem>.superseded<suffix>`, and a log line says
+        so.
     dtype : {'float64', 'float32'}, default 'float64'
         How matrices are stored in parquet. 'float32' halves the file and keeps seven digits; the
-        matrices come back as float64 either way. A pickle holds them as they are.
+        matrices come back as float64 either way. Other files hold them as they are.
 
     Raises
     ------
     TypeError
-        A column holds something that parquet cannot (named, with its row). Strings, numbers, None,
-        NaN, numpy scalars and arrays, and tuples, lists, sets and dicts of these can be held, and
-        come back with the same values and types.
+        A column holds something that the format cannot (named, with its row). Strings, numbers,
+        None, NaN, numpy scalars and arrays, and tuples, lists, sets and dicts of these can be
+        held, and come back with the same values and types.
+    ImportError
+        ``.h5`` without the package h5py: ``pip install 'pytorch_feature_analysis[hdf5]'``.
 
     See Also
     --------
@@ -77,7 +90,31 @@ def write_rdms(
     columns that tell where rows came from (`stack_columns`, group 'provenance') are stored beside
     the stack, for ``read_rdms(..., provenance=True)``: in a parquet file's footer, or in a file
     ``<name>.p.provenance.parquet`` next to a pickle, which counts as long as the pickle is the
-    one it was written with.
+    one it was written with; in other files they are columns like all others.
+
+    The formats for other programs, each of which `read_rdms` reads back:
+
+    ``.h5``, ``.hdf5``
+        For each number n of entries ``matrix_<n>`` (n_rdms, n, n) and the rows ``row_<n>``;
+        ``names`` of the rows, and ``entries`` where all rows have the same.
+    ``.mat``
+        Version 5: a struct array ``RDMs`` with ``RDM``, ``name`` and ``color``, as the RSA
+        toolbox for MATLAB has it, and ``entries``.
+    ``.npz``
+        A square array a row, under its name, and ``entries``.
+    ``.nc``
+        NetCDF 3: ``matrix_<n>`` (rdm, entry, other_entry), with the names of both as
+        coordinates, for xarray. Up to 4 GB; written by scipy, without a further package.
+    ``.csv``
+        A line a pair: ``item_1``, ``item_2``, ``value`` and the number of the row, ``rdm``, beside
+        the other columns; tuples, dicts and the like as JSON, on the first line of the row. Both
+        directions of a pair where the matrix is not symmetric.
+
+    In all but ``.csv`` a text ``pfa_stack`` (JSON) holds what arrays cannot: the other columns,
+    entries, types and index, so that the stack comes back as it was; a digest in it tells when
+    either has been changed or damaged. Columns of times with a time zone cannot be held, and are
+    refused. A ``.csv`` file holds every cell with its type, but not the index and the types of
+    columns that pandas would not choose itself; a log line names them.
 
     Examples
     --------
@@ -111,15 +148,18 @@ def read_rdms(
     where: Any = None,
     columns: Sequence[str] | None = None,
     provenance: bool = False,
+    entry_keys: Sequence[Any] | None = None,
 ) -> pd.DataFrame:
-    """Read a stack of RDMs from a file.
+    """Read a stack of RDMs from a file, of this library or of another package.
 
     Parameters
     ----------
     path : str or Path
-        A ``.parquet`` file of `write_rdms`, or a pickle (``.p``, ``.pkl``) of a frame, by
-        whomever it was made: it is read without running code from it, see `pickle_read`. Or the
-        folder ``<file>.parts`` of a `get_rdms` run that is not finished, see Notes.
+        A ``.parquet`` file of `write_rdms`, or a pickle (``.p``, ``.pkl``, ``.pickle``) of a
+        frame, by whomever it was made: it is read without running code from it, see
+        `pickle_read`. Or a file of another package, which is known by its content: ``.mat``,
+        ``.npz``, ``.npy``, ``.h5``, ``.hdf5``, ``.nc``, ``.csv``, ``.tsv``, ``.txt``, see Notes.
+        Or the folder ``<file>.parts`` of a `get_rdms` run that is not finished, see Notes.
     where : list of (column, value) or (column, list of values), optional
         Which rows to read; the conditions of `df_filter`. From parquet, only the columns that it
         names are read in full, and of the others only what is near the rows that it finds.
@@ -128,19 +168,28 @@ def read_rdms(
     provenance : bool, default False
         Add the columns that tell where each row came from (`stack_columns`, group 'provenance'),
         with None where nothing is recorded.
+    entry_keys : list, optional
+        What the rows of the matrices are, where a file of another package does not say it. By
+        default such entries are numbered from 0.
 
     Returns
     -------
     DataFrame
         The stack as it was written: index, order and types of the columns, and types of the cells
-        are the same. Matrices are read-only, and from parquet always float64.
+        are the same. Matrices are read-only, and from parquet always float64. From a file of
+        another package: a row an RDM, with its ``name``, ``matrix``, ``entry_keys``, and what
+        else the file says of it.
 
     Raises
     ------
     ValueError
         The suffix is another one; the file is damaged, cut short, or not what its suffix says; a
         pickle asks for code to be run; a parquet file was not made by `write_rdms`, or by that of
-        a later version; a column does not exist.
+        a later version; a column does not exist; a file of another package in which no RDM is
+        found (it lists what there is), or with several lists of names that could be the entries'.
+    ImportError
+        An HDF5 file (``.h5``, ``.mat`` of version 7.3, NetCDF 4) without the package h5py:
+        ``pip install 'pytorch_feature_analysis[hdf5]'``.
 
     See Also
     --------
@@ -155,6 +204,17 @@ def read_rdms(
     the folder's own path reads them. Parts make one stack, each row once, in an order that depends
     on the rows alone and is not that of the file to be; `where`, `columns` and `provenance` go for
     it as for a file.
+
+    In files of other packages, RDMs are square matrices, stacks of these, and triangles of
+    n (n - 1) / 2 numbers in the order of `scipy.spatial.distance.pdist`, which is that of
+    MATLAB's too: variables of their own, whose name is the row's, or a field ``RDM`` of structs,
+    whose other fields become columns (``name``, ``color``). In a stack the RDMs are the first
+    axes, in MATLAB the last; what is symmetric decides where both could be. Vectors are taken
+    for triangles where something else in the file has as many entries, if anything has. Entries
+    are named by the only text array, or cell array, of as many different names. Also read: what
+    ``RDMs.save`` of rsatoolbox writes, dicts of arrays in pickles and ``.npy``, and tables with
+    the columns ``item_1``, ``item_2`` and ``value``, whose other columns tell RDMs apart. A log
+    line (level WARNING) names what is left out.
 
     Examples
     --------
@@ -177,7 +237,12 @@ def read_rdms(
     path = check_path(path, argument="path")
     if path.suffix == PARTS_SUFFIX and not path.is_file():
         return _read_folder(path, where, columns, provenance)
-    _is_parquet(path, argument="path")
+    if not _is_own(path):
+        if path.suffix.lower() not in SUFFIXES:
+            raise _unknown_suffix(path)
+        return read_stack(
+            path, where=where, columns=columns, provenance=provenance, entry_keys=entry_keys
+        )
     folder = parts_folder(path)
     n_parts = len(part_files(folder))
     if n_parts and not path.is_file():
@@ -199,7 +264,9 @@ def read_rdms(
             " of get_rdms(..., out_fname='%s') made once more adds them",
             *(path, folder, n_parts, path),
         )
-    return read_stack(path, where=where, columns=columns, provenance=provenance)
+    return read_stack(
+        path, where=where, columns=columns, provenance=provenance, entry_keys=entry_keys
+    )
 
 
 def read_stack(
@@ -208,9 +275,10 @@ def read_stack(
     where: Any = None,
     columns: Sequence[str] | None = None,
     provenance: bool = False,
+    entry_keys: Sequence[Any] | None = None,
 ) -> pd.DataFrame:
     """Read a file alone, whatever parts of an unfinished run lie beside it; see `read_rdms`."""
-    is_parquet = _is_parquet(path, argument="path")
+    suffix = path.suffix.lower()
     if not path.is_file():
         folder = path.resolve().parent
         near = sorted(item.name for item in folder.glob(f"*{path.suffix}"))[:10]
@@ -220,9 +288,18 @@ def read_stack(
         )
     if where is not None:
         condition_names(where)
-    if is_parquet:
-        return read_parquet(path, where=where, columns=columns, provenance=provenance)
-    return read_pickle(path, where, columns, provenance)
+    if entry_keys is not None:
+        entry_keys = check_sequence(entry_keys, argument="entry_keys", of="names")
+    if suffix in _PICKLE:
+        return read_pickle(path, where, columns, provenance, entry_keys)
+    if suffix not in _PARQUET:
+        return pick(read_file(path, entry_keys), where, columns, provenance)
+    if entry_keys is not None:
+        raise ValueError(
+            "`entry_keys` is for files of other packages that do not name the entries; a .parquet"
+            " file does. Leave it out."
+        )
+    return read_parquet(path, where=where, columns=columns, provenance=provenance)
 
 
 def _read_folder(
@@ -238,24 +315,35 @@ def _read_folder(
         ) from error
 
 
-def _is_parquet(path: Path, *, argument: str) -> bool:
-    suffix = path.suffix.lower()
-    if suffix not in _PARQUET | _PICKLE:
-        raise ValueError(
-            f"`{argument}` must end in .parquet, .p or .pkl, which choose the format of a stack;"
-            f" '{path}' ends in {suffix or 'nothing'}."
-        )
-    return suffix in _PARQUET
+def _is_own(path: Path) -> bool:
+    return path.suffix.lower() in _PARQUET | _PICKLE
+
+
+def _unknown_suffix(path: Path, others: Sequence[str] = SUFFIXES) -> ValueError:
+    return ValueError(
+        "`path` must end in .parquet, .p or .pkl, the formats of stacks, or as files of other"
+        f" packages do: {', '.join(others)}; '{path}' ends in"
+        f" {path.suffix.lower() or 'nothing'}."
+    )
 
 
 def _write(rdm_df: pd.DataFrame, path: Any, *, dtype: str, keep: bool) -> None:
-    path = check_stack_path(path, argument="path")
+    path = check_path(path, argument="path")
+    suffix = path.suffix.lower()
+    if not _is_own(path) and suffix not in WRITERS:
+        raise _unknown_suffix(path, tuple(WRITERS))
+    path = check_writable(path, argument="path")
     check_name(dtype, _DTYPES, argument="dtype", what="type of number")
+    if suffix in WRITERS:
+        check_can_write(path, dtype)
     matrices = checked_stack(rdm_df)["matrix"].tolist()
-    if _is_parquet(path, argument="path"):
-        with atomic_write(path) as temporary:
-            write_parquet(rdm_df, matrices, temporary, matrix_dtype=dtype)
-            if keep and not same_content(path, temporary):
-                keep_previous(path)
-    else:
+    if suffix in _PICKLE:
         write_pickle(rdm_df, path, keep=keep)
+        return
+    with atomic_write(path) as temporary:
+        if suffix in _PARQUET:
+            write_parquet(rdm_df, matrices, temporary, matrix_dtype=dtype)
+        else:
+            WRITERS[suffix](rdm_df, matrices, temporary)
+        if keep and not same_content(path, temporary):
+            keep_previous(path)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from pytorch_feature_analysis._files import (
     restricted_load,
     same_content,
 )
+from pytorch_feature_analysis.bridges._content import frame_of_content
+from pytorch_feature_analysis.bridges._descriptors import frame_of_descriptors, is_of_rsatoolbox
 from pytorch_feature_analysis.dataframes import df_filter
 from pytorch_feature_analysis.stack_parquet import (
     condition_names,
@@ -64,7 +66,11 @@ def write_pickle(rdm_df: pd.DataFrame, path: Path, *, keep: bool) -> None:
 
 
 def read_pickle(
-    path: Path, where: Any, columns: Sequence[str] | None, provenance: bool
+    path: Path,
+    where: Any,
+    columns: Sequence[str] | None,
+    provenance: bool,
+    entry_keys: Any = None,
 ) -> pd.DataFrame:
     """Read a stack, by whomever it was made; arguments as in `read_rdms`."""
     wanted = None
@@ -72,7 +78,7 @@ def read_pickle(
         wanted = check_sequence(columns, argument="columns", of="column names")
     conditions = [] if where is None else condition_names(where)
     needs_origin = provenance or any(name in PROVENANCE_COLUMNS for name in conditions)
-    df, digest = load_frame(path, with_digest=needs_origin)
+    df, digest = load_frame(path, with_digest=needs_origin, entry_keys=entry_keys)
     extra: list[str] = []
     if needs_origin:
         extra = [name for name in PROVENANCE_COLUMNS if name not in df.columns]
@@ -98,12 +104,26 @@ def dump(df: pd.DataFrame, path: Path) -> None:
         pickle.dump(df, file, protocol=pickle.HIGHEST_PROTOCOL)
 
 
-def load_frame(path: Path, *, with_digest: bool = False) -> tuple[pd.DataFrame, str]:
+def load_frame(
+    path: Path, *, with_digest: bool = False, entry_keys: Any = None
+) -> tuple[pd.DataFrame, str]:
     """Read a pickled frame with read-only matrices, and the digest of just what was read."""
     with path.open("rb") as file:
         df = restricted_load(file, path)
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest() if with_digest else ""
+    if is_of_rsatoolbox(df):
+        df, is_named = frame_of_descriptors(df, what=str(path)), True
+    elif isinstance(df, Mapping) and any(isinstance(item, np.ndarray) for item in df.values()):
+        content = {str(name): item for name, item in df.items()}
+        df, is_named = frame_of_content(content, path, entry_keys), False
+    else:
+        is_named = True
+    if entry_keys is not None and is_named:
+        raise ValueError(
+            f"`entry_keys` is for files that do not name the entries, and '{path}' does. Leave it"
+            " out."
+        )
     if not isinstance(df, pd.DataFrame):
         raise ValueError(
             f"'{path}' holds a {type(df).__name__}, not a frame with a stack of RDMs."

@@ -424,14 +424,14 @@ def test_variables_with_a_bar_in_front_are_no_columns(x):
         ("%s.npy", "put a name in braces in its place, such as '{model}'"),
         ("*.npy", "it has no wildcards"),
         ("{matrix}.npy", "'matrix' is a column of the library"),
-        ("{layer}.txt", r"fits 'a\.txt', of a kind that is not read here\. There are: \.npy, "),
+        ("{layer}.doc", r"fits 'b\.doc', of a kind that is not read here\. There are: \.npy, "),
         ("", "`pattern` must be the path"),
         (3, "`pattern` must be the path"),
     ],
 )
 def test_a_pattern_that_fits_nothing_says_what_is_there(pattern, match, folder, x):
     np.save("a.npy", x)
-    (folder / "a.txt").touch()
+    (folder / "b.doc").touch()
     with pytest.raises((ValueError, TypeError, FileNotFoundError), match=match):
         pfa.read_activations(pattern)
 

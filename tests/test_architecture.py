@@ -55,16 +55,19 @@ LEVELS = {
         *["accumulation", "activation_schema", "activation_sources", "activations"],
         *["anova_design", "chosen_measures", "decoding_plan", "linkage", "model_sets", "planning"],
         *["probe_settings", "regroup", "stack_parquet", "stack_subset", "stimulus_names"],
-        "table_models",
+        *["table_models", "bridges._content", "bridges._descriptors", "bridges._layout"],
+        "bridges.csv_long",
     ],
     "2c": [
+        *["bridges.arrays", "bridges.hdf5", "bridges.mat", "bridges.netcdf"],
+        "bridges.rsatoolbox",
         *["activation_groups", "anova_sums", "anova_tables", "decoding_table", "group_comparison"],
         *["measured_patterns", "meta_frame", "model_pairs", "rdm_jobs", "references"],
         "stack_pickle",
     ],
     "2d": [
-        *["linear_probe", "measured_noise", "measured_rdms", "rdm_plan", "reference_fits"],
-        "stack_parts",
+        *["bridges", "linear_probe", "measured_noise", "measured_rdms", "rdm_plan"],
+        *["reference_fits", "stack_parts"],
     ],
     "2e": ["probe_rows", "rdm_units", "stack_files"],
     "2f": ["rdm_call", "rdm_forecast", "store"],
@@ -116,6 +119,7 @@ LAZY = {
     "matplotlib": "5",
     "mpl_toolkits": "5",
     "pyarrow": "0",
+    "rsatoolbox": "2",
     "sklearn": "0",
     "tqdm": "0",
 }
@@ -305,7 +309,7 @@ def test_every_library_that_is_imported_is_declared(sources):
         for source in sources.values()
         for found in read_imports(source)
     }
-    assert _undeclared(needed, "install_requires", "distributed", "hdf5") == []
+    assert _undeclared(needed, "install_requires", "distributed", "hdf5", "rsatoolbox") == []
 
 
 def test_every_library_that_the_tests_import_is_declared():

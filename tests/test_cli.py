@@ -699,7 +699,7 @@ def save_text(path, text="no image"):
             "Invalid value for '--transform': 'all' is not one of 'weights', 'whole'. Try",
         ),
         ("meta nothing.parquet --entry obj --out a.p", "STACK is 'nothing.parquet', but there is"),
-        ("meta notes.txt --entry obj --out a.p", "STACK must end in .parquet, .p or .pkl"),
+        ("meta notes.md --entry obj --out a.p", "STACK must end in .parquet, .p or .pkl"),
         ("meta broken.parquet --entry obj --out a.p", "'broken.parquet'"),
         (
             "meta stack.parquet --entry objekt --out a.p",

@@ -363,3 +363,53 @@ def test_a_published_network_with_its_transform_recognises_a_palace():
     table = pfa.fetch_layers(prepared)
     assert ("conv1", 1) in table
     assert sum(label[0].startswith("conv") for label in table) == 49
+
+
+def timm_like(**changed):
+    """A network that says what its input is in the way of timm's."""
+    config = {
+        "input_size": (3, 30, 30),
+        "mean": (0.5, 0.25, 0.125),
+        "std": (0.5, 0.5, 0.25),
+        "interpolation": "bicubic",
+        "crop_pct": 0.9,
+    }
+    net = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten())
+    net.pretrained_cfg = net.default_cfg = {**config, **changed}
+    return net
+
+
+def test_a_network_of_timm_gets_the_preprocessing_that_it_says():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8))
+    model = pfa.prepare_models({"net": timm_like()})["net"]
+    # Oracle: the steps of timm's evaluation, by hand: 33 is 30 / 0.9, rounded down.
+    side = image.resize((70 * 33 // 50, 33), Image.Resampling.BICUBIC)
+    left, top = round((side.width - 30) / 2), round((33 - 30) / 2)
+    cut = np.asarray(side.crop((left, top, left + 30, top + 30))) / np.float32(255)
+    expected = (cut - np.float32([0.5, 0.25, 0.125])) / np.float32([0.5, 0.5, 0.25])
+    found = model.preprocessing(image)
+    np.testing.assert_allclose(found.permute(1, 2, 0).numpy(), expected, atol=1e-6)
+    assert "resize 33 (bicubic" in model.preprocessing.description
+    whole = pfa.prepare_models({"net": timm_like()}, transform="whole")["net"]
+    assert whole.preprocessing.cut == "short side to 30 pixels: cuts nothing"
+    # What is not said is timm's default, and what the user says comes first.
+    bare = timm_like(crop_pct=None, interpolation="")
+    del bare.pretrained_cfg
+    model = pfa.prepare_models({"net": bare})["net"]
+    assert "resize 34 (bicubic" in model.preprocessing.description
+    own = pfa.prepare_models({"net": (timm_like(), pfa.standard_transform)})["net"]
+    assert own.preprocessing.transform is pfa.standard_transform
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"input_size": (1, 30, 30)},
+        {"input_size": (3, 30, 20)},
+        {"crop_mode": "squash"},
+        {"interpolation": "random"},
+    ],
+)
+def test_an_input_of_timm_that_is_not_made_here_is_refused(changed):
+    with pytest.raises(ValueError, match=r"model 'net' says by `pretrained_cfg`.*\(module, trans"):
+        pfa.prepare_models({"net": timm_like(**changed)})

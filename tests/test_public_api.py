@@ -159,7 +159,8 @@ import logging, os, random, sys, warnings
 import joblib, numpy, pandas, scipy.stats, torch, torchvision
 
 def lazy():
-    names = ("bokeh", "click", "h5py", "matplotlib", "mpl_toolkits", "pyarrow", "sklearn")
+    names = ("bokeh", "click", "h5py", "matplotlib", "mpl_toolkits", "pyarrow", "rsatoolbox",
+             "sklearn")
     return {name for name in sys.modules if name.partition(".")[0] in names}
 
 def states():

@@ -574,7 +574,7 @@ def test_a_failure_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_the_path_is_checked_before_the_stack(tmp_path):
-    for name in ("stack.csv", "stack", "stack.parquet.gz", "stack.pt"):
+    for name in ("stack.xlsx", "stack", "stack.parquet.gz", "stack.pt"):
         with pytest.raises(ValueError, match=r"`path` must end in \.parquet, \.p or \.pkl"):
             pfa.write_rdms(None, tmp_path / name)
         with pytest.raises(ValueError, match=r"`path` must end in \.parquet, \.p or \.pkl"):
