@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -194,11 +194,22 @@ def write_title(ax: Axes, title: str, *, room: float) -> None:
 
 def wrap(text: Text, room: float) -> None:
     """Break the lines of a text that are wider than `room` pixels."""
-    whole = text.get_text().splitlines()
+
+    def width_of(broken: str) -> float:
+        text.set_text(broken)
+        return text.get_window_extent().width
+
+    text.set_text(break_lines(text.get_text(), room, width_of))
+
+
+def break_lines(text: str, room: float, width_of: Callable[[str], float]) -> str:
+    """Break the lines of a text that are wider than there is room, by what measures it."""
+    whole = text.splitlines()
     characters = max((len(line) for line in whole), default=0)
-    while characters > 1 and (width := text.get_window_extent().width) > room:
+    while characters > 1 and (width := width_of(text)) > room:
         characters = min(characters - 1, max(int(characters * room / width), 1))
-        text.set_text("\n".join(textwrap.fill(line, characters) for line in whole))
+        text = "\n".join(textwrap.fill(line, characters) for line in whole)
+    return text
 
 
 def _has_screen() -> bool:

@@ -19,10 +19,14 @@ from pytorch_feature_analysis.plotting._model_pairs import (
 from pytorch_feature_analysis.plotting._paper import (
     COLUMN_INCHES,
     POINTS,
+    TITLE_POINTS,
     dot_size,
+    head,
+    in_lines,
     in_words_of_r,
     limits_of,
     look,
+    name_axes,
     tidy,
     write_in_corner,
 )
@@ -141,7 +145,7 @@ def plot_similarity_against_gap(
                 shade = {"c": colours[here].to_numpy(), "cmap": cmap, **ends}
             target.scatter(x, y, s=dot_size(len(x)), linewidths=0, alpha=0.8, **shade)
             target.set(xlim=limits[0], ylim=limits[1])
-            target.set_title(called.get(dataset, str(dataset)), fontsize=POINTS + 1)
+            head(target, called.get(dataset, str(dataset)), points=POINTS + 1)
             tidy(target, ticks=4)
             # In the same corner of all panels.
             note = in_words_of_r(pearson(x, y))
@@ -151,8 +155,7 @@ def plot_similarity_against_gap(
     if own is not None:
         draw(own)
         for target in own:
-            target.set_xlabel(labels[0], fontsize=POINTS + 1)
-            target.set_ylabel(labels[1], fontsize=POINTS + 1)
+            name_axes(target, *labels)
         if save_to is not None:
             save_to.save(_figure.root_figure(own[0]))
         return own
@@ -176,5 +179,7 @@ def plot_similarity_against_gap(
             bar.ax.tick_params(labelsize=POINTS)
             bar.outline.set_visible(False)
         if fig_title:
-            figure.suptitle(fig_title, fontsize=10)
+            figure.suptitle(
+                in_lines(fig_title, size[0] - 0.4, TITLE_POINTS), fontsize=TITLE_POINTS
+            )
     return panels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +22,8 @@ from pytorch_feature_analysis.plotting._model_pairs import categories_of, models
 from pytorch_feature_analysis.plotting._paper import (
     COLUMN_INCHES,
     POINTS,
+    head,
     legend_below,
-    legend_columns,
     legend_height,
     look,
 )
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MARGIN = 0.015
-_LABELLED_INCHES = 5.0
+# A side with this few names, which grows with their number between these ends.
+_LABELLED_INCHES, _FEW = 5.0, 24
+_LABELLED_ENDS = (5.0, 7.0)
 _METHODS = ("metric", "classical", "tsne")
 
 
@@ -147,11 +150,13 @@ def plot_model_map(
     places = _within_one(points, keys)
     looks = {category: look(k) for k, category in enumerate(categories)}
     texts = [called.get(category, str(category)) for category in categories]
-    side = _LABELLED_INCHES if labels else COLUMN_INCHES
+    side = COLUMN_INCHES
+    if labels:
+        side = float(np.clip(_LABELLED_INCHES * sqrt(len(keys) / _FEW), *_LABELLED_ENDS))
     with _figure.drawing_axes(
         ax,
         plot_style=None,
-        fig_size=(side, side + legend_height(texts)),
+        fig_size=(side, side + legend_height(texts, inches=side)),
         show=show,
         save_to=save_to,
     ) as target:
@@ -175,11 +180,10 @@ def plot_model_map(
             fontsize=POINTS - 1,
             color="0.35",
         )
-        legend_below(target, columns=legend_columns(texts), inches=0.2)
+        legend_below(target, inches=0.2)
         for spine in target.spines.values():
             spine.set_color("0.7")
-        if fig_title:
-            target.set_title(fig_title, fontsize=10)
+        head(target, fig_title)
         if labels:
             own = {key: ", ".join(map(str, key)) for key in keys}
             drawing.draw_labels(own, offset=0.03, options={"fontsize": POINTS - 1})
