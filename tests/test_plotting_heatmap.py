@@ -54,7 +54,11 @@ def test_all_cells_are_drawn_under_their_names():
     assert texts(ax)[1, 3] == f"{row['matrix'][0][1, 3]:.2f}"
     assert len(ax.texts) == 36
     bar = ax.figure.axes[1]
-    assert bar.get_ylabel() == "linear_cka"
+    assert bar.get_ylabel() == "1 \N{MINUS SIGN} linear_cka"
+    similarities = pfa.plot_heatmap(pfa.to_similarity(row), show=False)
+    assert similarities.figure.axes[1].get_ylabel() == "linear_cka"
+    distances = pfa.plot_heatmap(row.assign(dissim_metric="procrustes_distance"), show=False)
+    assert distances.figure.axes[1].get_ylabel() == "procrustes_distance"
 
 
 def test_the_rectangle_of_two_networks_is_cut_from_the_square():

@@ -140,6 +140,7 @@ def drawing_axes(
     show: bool,
     save_to: SaveTarget | None,
     projection: str | None = None,
+    layout: str = "constrained",
 ) -> Iterator[Axes]:
     """Yield the axes to draw on, inside the style; afterwards save, show and close.
 
@@ -153,18 +154,24 @@ def drawing_axes(
             if save_to is not None:
                 save_to.save(root_figure(ax))
         else:
-            with drawing_figure(fig_size=fig_size, show=show, save_to=save_to) as figure:
+            with drawing_figure(
+                fig_size=fig_size, show=show, save_to=save_to, layout=layout
+            ) as figure:
                 yield figure.add_subplot(projection=projection)
 
 
 @contextlib.contextmanager
 def drawing_figure(
-    *, fig_size: tuple[float, float], show: bool, save_to: SaveTarget | None
+    *,
+    fig_size: tuple[float, float],
+    show: bool,
+    save_to: SaveTarget | None,
+    layout: str = "constrained",
 ) -> Iterator[Figure]:
     """Yield a new figure to draw on; afterwards save, show and close it, as `drawing_axes`."""
     import matplotlib.pyplot as plt
 
-    figure = plt.figure(figsize=fig_size, layout="constrained")
+    figure = plt.figure(figsize=fig_size, layout=layout)
     try:
         yield figure
         if save_to is not None:

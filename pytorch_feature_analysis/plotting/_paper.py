@@ -36,7 +36,7 @@ _HANDLE_POINTS = 5
 _AXES_SHARE = 0.775
 _LEAST_ROOM = 1.2
 # Between one tick and the next, so that their names have room.
-_TICK_INCHES = 0.35
+_TICK_INCHES = (0.35, 0.25)
 # Shares of the axes that a note of a line covers.
 _NOTE_WIDTH, _NOTE_HEIGHT = 0.42, 0.14
 # The preferred ones first.
@@ -62,12 +62,13 @@ def limits_of(values: Any, low: float | None = None) -> tuple[float, float]:
     return least - room, most + room
 
 
-def tidy(target: Axes, *, ticks: int = 5) -> None:
+def tidy(target: Axes, *, ticks: int = 6) -> None:
     """Leave two spines, and few ticks with small names: fewer where axes are small."""
     from matplotlib.ticker import MaxNLocator
 
-    for axis, inches in zip((target.xaxis, target.yaxis), axes_inches(target), strict=True):
-        most = int(np.clip(inches / _TICK_INCHES, 2, ticks))
+    sides = zip((target.xaxis, target.yaxis), axes_inches(target), _TICK_INCHES, strict=True)
+    for axis, inches, between in sides:
+        most = int(np.clip(inches / between, 2, ticks))
         axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
     target.tick_params(labelsize=POINTS)
     target.spines[["top", "right"]].set_visible(False)

@@ -179,7 +179,6 @@ def plot_similarity_against_gap(
             bar.ax.tick_params(labelsize=POINTS)
             bar.outline.set_visible(False)
         if fig_title:
-            figure.suptitle(
-                in_lines(fig_title, size[0] - 0.4, TITLE_POINTS), fontsize=TITLE_POINTS
-            )
+            title = in_lines(fig_title, size[0] - 0.4, TITLE_POINTS)
+            figure.suptitle(title, fontsize=TITLE_POINTS)
     return panels

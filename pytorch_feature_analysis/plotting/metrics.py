@@ -147,9 +147,8 @@ def plot_metric_comparison(
     with _figure.drawing_figure(fig_size=size, show=show, save_to=save_to) as figure:
         drawn = draw(_panels(figure, len(chosen), with_points=clouds is not None))
         if fig_title:
-            figure.suptitle(
-                in_lines(fig_title, size[0] - 0.4, TITLE_POINTS), fontsize=TITLE_POINTS
-            )
+            title = in_lines(fig_title, size[0] - 0.4, TITLE_POINTS)
+            figure.suptitle(title, fontsize=TITLE_POINTS)
     return drawn
 
 

@@ -22,6 +22,7 @@ from pytorch_feature_analysis.plotting._model_pairs import categories_of, models
 from pytorch_feature_analysis.plotting._paper import (
     COLUMN_INCHES,
     POINTS,
+    axes_inches,
     head,
     legend_below,
     legend_height,
@@ -36,6 +37,8 @@ _MARGIN = 0.015
 # A side with this few names, which grows with their number between these ends.
 _LABELLED_INCHES, _FEW = 5.0, 24
 _LABELLED_ENDS = (5.0, 7.0)
+# From the middle of a dot to its label.
+_GAP_INCHES = 0.08
 _METHODS = ("metric", "classical", "tsne")
 
 
@@ -186,7 +189,8 @@ def plot_model_map(
         head(target, fig_title)
         if labels:
             own = {key: ", ".join(map(str, key)) for key in keys}
-            drawing.draw_labels(own, offset=0.03, options={"fontsize": POINTS - 1})
+            offset = _GAP_INCHES / min(axes_inches(target))
+            drawing.draw_labels(own, offset=offset, options={"fontsize": POINTS - 1})
             # Text is a little wider in files than on the screen, where it was placed.
             target.set(xlim=_wider(target.get_xlim()), ylim=_wider(target.get_ylim()))
     return target
