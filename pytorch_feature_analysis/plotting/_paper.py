@@ -35,6 +35,12 @@ _HANDLE_POINTS = 5
 # Share of a figure that axes have beside their names, and the least room for text.
 _AXES_SHARE = 0.775
 _LEAST_ROOM = 1.2
+# Layouts leave less between panels than there is at first.
+_PANEL_GROWTH = 1.25
+# A legend may be so much wider than axes, beside which are the names of ticks.
+_OVERHANG_INCHES = 0.25
+# Letters fall on whole pixels, and so stand up to so much wider apart.
+_HINTED = 1.04
 # Between one tick and the next, so that their names have room.
 _TICK_INCHES = (0.35, 0.25)
 # Shares of the axes that a note of a line covers.
@@ -76,8 +82,8 @@ def tidy(target: Axes, *, ticks: int = 6) -> None:
 
 def axes_inches(target: Axes) -> tuple[float, float]:
     """Width and height of axes, before a layout has made room for what is around them."""
-    width, height = target.bbox.size / root_figure(target).dpi
-    return float(width), float(height)
+    dpi = root_figure(target).dpi
+    return float(target.bbox.width / dpi), float(target.bbox.height / dpi)
 
 
 def text_inches(text: str, points: float = POINTS) -> float:
@@ -90,7 +96,7 @@ def text_inches(text: str, points: float = POINTS) -> float:
         text_to_path.get_text_width_height_descent(line, font, ismath=False)[0]
         for line in text.splitlines()
     ]
-    return max(widths, default=0.0) / 72
+    return _HINTED * max(widths, default=0.0) / 72
 
 
 def in_lines(text: str, room: float, points: float = POINTS) -> str:
@@ -107,18 +113,24 @@ def name_axes(target: Axes, x: str, y: str) -> None:
     target.set_ylabel(in_lines(y, height, POINTS + 1), fontsize=POINTS + 1)
 
 
-def head(target: Axes, title: str | None, *, points: float = TITLE_POINTS) -> None:
-    """Write a title above axes, if there is one, in lines no wider than these."""
+def head(target: Axes, title: str | None, *, room: float | None = None) -> None:
+    """Write a title above axes, if there is one, in lines no wider than these or as is said."""
     if title:
-        room = max(axes_inches(target)[0], _LEAST_ROOM)
-        target.set_title(in_lines(title, room, points), fontsize=points)
+        room = max(axes_inches(target)[0] if room is None else room, _LEAST_ROOM)
+        target.set_title(in_lines(title, room, TITLE_POINTS), fontsize=TITLE_POINTS)
+
+
+def head_panel(target: Axes, name: str) -> None:
+    """Write the name of one of several panels above it."""
+    room = _PANEL_GROWTH * axes_inches(target)[0]
+    target.set_title(in_lines(name, room, POINTS + 1), fontsize=POINTS + 1)
 
 
 def legend_height(lines: Sequence[str], *, inches: float = COLUMN_INCHES) -> float:
     """Inches of a legend with these lines below axes in a figure that is so wide."""
     if not lines:
         return 0.0
-    broken, columns = _legend_lines(lines, _AXES_SHARE * inches)
+    broken, columns = _legend_lines(lines, _AXES_SHARE * inches + _OVERHANG_INCHES)
     parts = np.array_split(np.array([text.count("\n") + 1 for text in broken]), columns)
     return LINE_INCHES * float(max(part.sum() for part in parts))
 
@@ -128,7 +140,8 @@ def legend_below(target: Axes, *, inches: float = _LEGEND_INCHES) -> None:
     from matplotlib.transforms import ScaledTranslation
 
     handles, lines = target.get_legend_handles_labels()
-    broken, columns = _legend_lines(lines, max(axes_inches(target)[0], _LEAST_ROOM))
+    room = max(axes_inches(target)[0], _LEAST_ROOM) + _OVERHANG_INCHES
+    broken, columns = _legend_lines(lines, room)
     further = target.get_xlabel().count("\n") * LINE_INCHES
     below = ScaledTranslation(0, -inches - further, root_figure(target).dpi_scale_trans)
     legend = target.legend(
@@ -145,6 +158,7 @@ def legend_below(target: Axes, *, inches: float = _LEGEND_INCHES) -> None:
         columnspacing=_BETWEEN_EMS,
         ncols=columns,
     )
+    handle: Any
     for handle in legend.legend_handles:
         if hasattr(handle, "set_sizes"):
             handle.set_sizes([_HANDLE_POINTS**2])
@@ -154,7 +168,11 @@ def legend_below(target: Axes, *, inches: float = _LEGEND_INCHES) -> None:
 def _legend_lines(lines: Sequence[str], room: float) -> tuple[list[str], int]:
     """Break lines that are too wide, and tell in how many columns they fit."""
     em = POINTS / 72
-    broken = [in_lines(line, room - _HANDLE_EMS * em) for line in lines]
+    # A value stays with its name.
+    whole = [line.replace(" = ", "\xa0=\xa0") for line in lines]
+    broken = [
+        in_lines(line, room - _HANDLE_EMS * em).replace("\xa0=\xa0", " = ") for line in whole
+    ]
     widths = [text_inches(line) + _HANDLE_EMS * em for line in broken]
     for columns in range(min(_MOST_COLUMNS, len(lines)), 1, -1):
         parts = np.array_split(np.array(widths), columns)

@@ -21,7 +21,7 @@ from pytorch_feature_analysis.plotting._paper import (
     POINTS,
     TITLE_POINTS,
     dot_size,
-    head,
+    head_panel,
     in_lines,
     in_words_of_r,
     limits_of,
@@ -145,7 +145,7 @@ def plot_similarity_against_gap(
                 shade = {"c": colours[here].to_numpy(), "cmap": cmap, **ends}
             target.scatter(x, y, s=dot_size(len(x)), linewidths=0, alpha=0.8, **shade)
             target.set(xlim=limits[0], ylim=limits[1])
-            head(target, called.get(dataset, str(dataset)), points=POINTS + 1)
+            head_panel(target, called.get(dataset, str(dataset)))
             tidy(target, ticks=4)
             # In the same corner of all panels.
             note = in_words_of_r(pearson(x, y))

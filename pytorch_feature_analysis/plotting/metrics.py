@@ -20,6 +20,7 @@ from pytorch_feature_analysis.plotting._paper import (
     POINTS,
     TITLE_POINTS,
     head,
+    head_panel,
     in_lines,
     in_words_of_r,
     legend_below,
@@ -316,7 +317,7 @@ def _draw_rdm(target: Axes, rdm: np.ndarray, name: str, palette: Any) -> None:
     low, high = (cells.min(), cells.max()) if cells.size else (0.0, 1.0)
     image = target.imshow(rdm, cmap=palette, vmin=low, vmax=high, interpolation="nearest")
     target.set(xticks=[], yticks=[])
-    head(target, name, points=POINTS + 1)
+    head_panel(target, name)
     bar = target.figure.colorbar(
         image, ax=target, location="bottom", pad=0.04, shrink=0.9, ticks=MaxNLocator(4)
     )

@@ -38,7 +38,8 @@ _MARGIN = 0.015
 _LABELLED_INCHES, _FEW = 5.0, 24
 _LABELLED_ENDS = (5.0, 7.0)
 # From the middle of a dot to its label.
-_GAP_INCHES = 0.08
+_GAP_INCHES = 0.09
+_TITLE_INCHES = 0.25
 _METHODS = ("metric", "classical", "tsne")
 
 
@@ -156,12 +157,15 @@ def plot_model_map(
     side = COLUMN_INCHES
     if labels:
         side = float(np.clip(_LABELLED_INCHES * sqrt(len(keys) / _FEW), *_LABELLED_ENDS))
+    height = side + legend_height(texts, inches=side) + _TITLE_INCHES * bool(fig_title)
     with _figure.drawing_axes(
         ax,
         plot_style=None,
-        fig_size=(side, side + legend_height(texts, inches=side)),
+        fig_size=(side, height),
         show=show,
         save_to=save_to,
+        # The plain one has what is around a square cut off.
+        layout="compressed",
     ) as target:
         drawing = FlatMap(target, keys, places, (-0.06, 1.06))
         of_entry = dict(zip(keys, found, strict=True))

@@ -156,7 +156,8 @@ def plot_consistency_boxes(
         target.tick_params(labelsize=POINTS)
         target.tick_params(axis="y", length=0)
         target.spines[["top", "right", "left"]].set_visible(False)
-        head(target, fig_title)
+        beside = max(map(text_inches, texts))
+        head(target, fig_title, room=min(axes_inches(target)[0], COLUMN_INCHES - beside - 0.3))
     return target
 
 
