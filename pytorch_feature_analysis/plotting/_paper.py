@@ -11,6 +11,7 @@ from pytorch_feature_analysis.plotting._figure import break_lines, root_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLUMN_INCHES = 3.4
 LINE_INCHES = 0.135
@@ -124,6 +125,13 @@ def head_panel(target: Axes, name: str) -> None:
     """Write the name of one of several panels above it."""
     room = _PANEL_GROWTH * axes_inches(target)[0]
     target.set_title(in_lines(name, room, POINTS + 1), fontsize=POINTS + 1)
+
+
+def head_figure(figure: Figure, title: str | None) -> None:
+    """Write a title above all panels, if there is one, in lines no wider than the figure."""
+    if title:
+        room = figure.get_figwidth() - _OVERHANG_INCHES
+        figure.suptitle(in_lines(title, room, TITLE_POINTS), fontsize=TITLE_POINTS)
 
 
 def legend_height(lines: Sequence[str], *, inches: float = COLUMN_INCHES) -> float:

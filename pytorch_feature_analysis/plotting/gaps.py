@@ -19,10 +19,9 @@ from pytorch_feature_analysis.plotting._model_pairs import (
 from pytorch_feature_analysis.plotting._paper import (
     COLUMN_INCHES,
     POINTS,
-    TITLE_POINTS,
     dot_size,
+    head_figure,
     head_panel,
-    in_lines,
     in_words_of_r,
     limits_of,
     look,
@@ -139,11 +138,13 @@ def plot_similarity_against_gap(
         for target, dataset in zip(panels, chosen, strict=True):
             here = frame["dataset"] == dataset
             x, y = frame["gap"][here].to_numpy(), frame["similarity"][here].to_numpy()
-            shade: dict[str, Any] = {"color": look(0)[0]}
+            shade: dict[str, Any] = {"facecolors": look(0)[0]}
             if colours is not None:
                 ends = {"vmin": colours.min(), "vmax": colours.max()}
                 shade = {"c": colours[here].to_numpy(), "cmap": cmap, **ends}
-            target.scatter(x, y, s=dot_size(len(x)), linewidths=0, alpha=0.8, **shade)
+            # The lightest colours would be lost on white without an edge.
+            edge: dict[str, Any] = {"edgecolors": "0.3", "linewidths": 0.2}
+            target.scatter(x, y, s=dot_size(len(x)), alpha=0.8, **edge, **shade)
             target.set(xlim=limits[0], ylim=limits[1])
             head_panel(target, called.get(dataset, str(dataset)))
             tidy(target, ticks=4)
@@ -178,7 +179,5 @@ def plot_similarity_against_gap(
             bar.set_label("accuracy of the better model", fontsize=POINTS)
             bar.ax.tick_params(labelsize=POINTS)
             bar.outline.set_visible(False)
-        if fig_title:
-            title = in_lines(fig_title, size[0] - 0.4, TITLE_POINTS)
-            figure.suptitle(title, fontsize=TITLE_POINTS)
+        head_figure(figure, fig_title)
     return panels

@@ -18,10 +18,9 @@ from pytorch_feature_analysis.metric_comparison import RDM_METRICS
 from pytorch_feature_analysis.plotting._paper import (
     COLUMN_INCHES,
     POINTS,
-    TITLE_POINTS,
     head,
+    head_figure,
     head_panel,
-    in_lines,
     in_words_of_r,
     legend_below,
     legend_height,
@@ -147,9 +146,7 @@ def plot_metric_comparison(
     size = _size(len(chosen), [] if clouds is None else _lines(clouds, reference, called))
     with _figure.drawing_figure(fig_size=size, show=show, save_to=save_to) as figure:
         drawn = draw(_panels(figure, len(chosen), with_points=clouds is not None))
-        if fig_title:
-            title = in_lines(fig_title, size[0] - 0.4, TITLE_POINTS)
-            figure.suptitle(title, fontsize=TITLE_POINTS)
+        head_figure(figure, fig_title)
     return drawn
 
 
