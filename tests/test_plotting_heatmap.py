@@ -1,5 +1,7 @@
 """Heat maps: which cells are drawn where, and under which names."""
 
+from itertools import pairwise
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -54,7 +56,11 @@ def test_all_cells_are_drawn_under_their_names():
     assert texts(ax)[1, 3] == f"{row['matrix'][0][1, 3]:.2f}"
     assert len(ax.texts) == 36
     bar = ax.figure.axes[1]
-    assert bar.get_ylabel() == "linear_cka"
+    assert bar.get_ylabel() == "1 \N{MINUS SIGN} linear_cka"
+    similarities = pfa.plot_heatmap(pfa.to_similarity(row), show=False)
+    assert similarities.figure.axes[1].get_ylabel() == "linear_cka"
+    distances = pfa.plot_heatmap(row.assign(dissim_metric="procrustes_distance"), show=False)
+    assert distances.figure.axes[1].get_ylabel() == "procrustes_distance"
 
 
 def test_the_rectangle_of_two_networks_is_cut_from_the_square():
@@ -94,6 +100,63 @@ def test_missing_cells_are_no_values():
     ax = pfa.plot_heatmap(row.assign(matrix=[matrix]), show=False)
     assert len(ax.texts) == 25
     assert np.isfinite(ax.images[0].get_clim()).all()
+
+
+def test_missing_cells_of_a_half_are_grey_and_what_is_left_out_is_white():
+    row = stack()
+    matrix = row["matrix"][0].copy()
+    matrix[1] = matrix[:, 1] = np.nan
+    ax = pfa.plot_heatmap(row.assign(matrix=[matrix]), half=True, show=False)
+    holes = ax.images[1]
+    expected = np.isnan(matrix) & np.tri(6, dtype=bool)
+    np.testing.assert_array_equal(~np.ma.getmaskarray(holes.get_array()), expected)
+    np.testing.assert_allclose(holes.cmap(0.0)[:3], 0.8)
+    assert len(pfa.plot_heatmap(row, half=True, show=False).images) == 1
+
+
+@pytest.mark.parametrize(
+    ("largest", "written"),
+    [
+        (0.5, ["0.00", "0.50", "\N{MINUS SIGN}0.25"]),
+        (0.05, ["0.000", "0.050", "\N{MINUS SIGN}0.025"]),
+        (1e-4, ["0", "1e\N{MINUS SIGN}04", "\N{MINUS SIGN}5e\N{MINUS SIGN}05"]),
+        (11000, ["0", "11000", "\N{MINUS SIGN}5500"]),
+    ],
+)
+def test_values_have_as_many_digits_as_fit_and_say_something(largest, written):
+    table = pd.DataFrame([[0.0, largest, -largest / 2]])
+    ax = pfa.plot_heatmap(table, show=False)
+    assert [text.get_text() for text in ax.texts] == written
+    ax.figure.draw_without_rendering()
+    width = ax.bbox.width / 3
+    assert all(text.get_window_extent().width < width for text in ax.texts)
+
+
+def test_values_are_left_out_where_cells_have_no_room():
+    figure, ax = plt.subplots(figsize=(1.5, 1.5))
+    assert not pfa.plot_heatmap(stack(), ax=ax, show=False).texts
+    assert pfa.plot_heatmap(stack(), annotate=True, ax=ax, show=False).texts
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("shape", [(36, 36), (3, 14), (14, 2), (160, 160)])
+def test_names_are_whole_and_apart_and_the_bar_no_higher_than_the_cells(shape, tmp_path):
+    names = [f"OpenCLIP_ViT-L-14_laion400m_e{k}" for k in range(max(shape))]
+    table = pd.DataFrame(
+        np.random.default_rng(0).random(shape), index=names[: shape[0]], columns=names[: shape[1]]
+    )
+    ax = pfa.plot_heatmap(table, bar_label="similarity", show=False)
+    ax.figure.draw_without_rendering()
+    assert ax.figure.axes[1].bbox.height <= ax.bbox.height
+    for axis, low, high in ((ax.xaxis, 0, 2), (ax.yaxis, 1, 3)):
+        boxes = [label.get_window_extent().extents for label in axis.get_ticklabels()]
+        ends = sorted((box[low], box[high]) for box in boxes)
+        assert all(one[1] <= other[0] + 0.5 for one, other in pairwise(ends))
+    pfa.plot_heatmap(table, bar_label="similarity", show=False, save_opts=tmp_path / "map.png")
+    with Image.open(tmp_path / "map.png") as image:
+        pixels = np.asarray(image.convert("RGB"))
+    for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+        assert (edge == 255).all()
 
 
 def test_it_is_saved_or_drawn_where_it_is_told(tmp_path):

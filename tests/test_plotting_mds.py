@@ -359,6 +359,21 @@ def test_a_label_goes_where_nothing_is_in_its_way():
     np.testing.assert_allclose(place_labels(anchors, sizes, nothing, nothing, low, gap=5), below)
 
 
+def test_a_long_label_hides_no_dot_though_the_dot_is_a_small_part_of_it():
+    anchors = np.array([[100.0, 50.0, 100.0, 50.0]])
+    sizes = np.array([[150.0, 10.0]])
+    frame = np.array([0.0, 0.0, 200.0, 100.0])
+    # Where the label would be above, there is a dot at its end.
+    dot = np.array([[166.0, 58.0, 170.0, 62.0]])
+    centre = place_labels(anchors, sizes, dot, np.zeros((0, 4)), frame, gap=5)
+    np.testing.assert_allclose(centre, [[100, 40]])
+    # The next place below is taken as well, and the dots there are no larger.
+    dots = np.array([dot[0], [166.0, 38.0, 170.0, 42.0]])
+    ((x, y),) = place_labels(anchors, sizes, dots, np.zeros((0, 4)), frame, gap=5)
+    boxes = np.array([x - 75, y - 5, x + 75, y + 5])
+    assert all((boxes[:2] >= d[2:]).any() or (boxes[2:] <= d[:2]).any() for d in dots)
+
+
 def test_a_label_that_is_too_long_is_broken_into_lines():
     long = " ".join(["word"] * 40)
     ax = drawn(corners(), cond_labels={**dict.fromkeys(KEYS, "short"), ("red",): long})

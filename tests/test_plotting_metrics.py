@@ -80,7 +80,7 @@ def test_points_are_the_pairs_by_each_measure(stack):
     table = pfa.compare_measures(stack)
     assert legend_of(ax) == [
         f"rsa(rdm_metric=L2), r = {table['r'][0]:.3f}",
-        f"1 - procrustes_distance, r = {table['r'][1]:.3f}",
+        f"1 \N{MINUS SIGN} procrustes_distance, r = {table['r'][1]:.3f}",
         "the same as linear_cka",
     ]
     (line,) = ax.lines

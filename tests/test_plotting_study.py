@@ -156,6 +156,58 @@ def test_a_path_that_cannot_be_written_is_found_before_anything_is_drawn(name):
     assert plt.get_fignums() == []
 
 
+LONG = {
+    "Supervised": "supervised learning of a thousand classes of photographs",
+    "Self-Supervised": "learning from two views of each image without any label",
+    "Image-Text": "image_and_text_pairs_that_were_collected_from_the_whole_of_the_web",
+}
+
+
+@pytest.mark.parametrize("name", ["scatter", "spread", "boxes", "map"])
+def test_long_names_and_titles_take_lines_and_are_whole(name, tmp_path):
+    options = {"names": LONG, "fig_title": "A title that needs a line or two " * 2}
+    ax = FIGURES[name](**options, show=False)
+    assert overlaps(ax) == []
+    assert ax.get_title().count("\n") >= 1
+    assert (ax.bbox.size > 0.3 * ax.figure.bbox.width).all()
+    FIGURES[name](**options, show=False, save_opts=tmp_path / "figure.png")
+    assert is_whole(tmp_path / "figure.png")
+
+
+@pytest.mark.parametrize("shown", ["bias", "change"])
+def test_sizes_and_measures_with_long_names_are_whole(shown, tmp_path):
+    measures = {"linear_cka": "linear centred kernel alignment, " * 3, "nbs": "Bures"}
+    sizes = pd.concat([sensitivity().assign(n_stimuli=n) for n in (1000, 5000, 10_000, 100_000)])
+    ax = pfa.plot_sample_sizes(sizes, shown, names=measures, show=False)
+    assert overlaps(ax) == []
+    pfa.plot_sample_sizes(
+        sizes, shown, names=measures, show=False, save_opts=tmp_path / "figure.png"
+    )
+    assert is_whole(tmp_path / "figure.png")
+
+
+def test_titles_of_panels_keep_to_their_panels():
+    names = {
+        "pets": "pets, of which there are cats and dogs in many poses",
+        "flowers": "flora " * 9,
+    }
+    axes = pfa.plot_similarity_against_gap(gap_pairs(), names=names, show=False)
+    assert overlaps(axes[0]) == []
+
+
+def test_points_in_the_legend_are_larger_than_many_small_ones():
+    ax = FIGURES["scatter"](show=False)
+    for handle, cloud in zip(ax.get_legend().legend_handles, ax.collections, strict=True):
+        assert handle.get_sizes() > 1.5 * cloud.get_sizes()
+        assert handle.get_alpha() == 1
+        np.testing.assert_array_equal(handle.get_facecolor()[0, :3], cloud.get_facecolor()[0, :3])
+
+
+def test_short_lines_of_the_legend_stand_side_by_side():
+    ax = FIGURES["map"](show=False)
+    assert len({text.get_window_extent().y0 for text in ax.get_legend().get_texts()}) == 1
+
+
 # Pairs on two datasets.
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,6 +140,7 @@ def drawing_axes(
     show: bool,
     save_to: SaveTarget | None,
     projection: str | None = None,
+    layout: str = "constrained",
 ) -> Iterator[Axes]:
     """Yield the axes to draw on, inside the style; afterwards save, show and close.
 
@@ -153,18 +154,24 @@ def drawing_axes(
             if save_to is not None:
                 save_to.save(root_figure(ax))
         else:
-            with drawing_figure(fig_size=fig_size, show=show, save_to=save_to) as figure:
+            with drawing_figure(
+                fig_size=fig_size, show=show, save_to=save_to, layout=layout
+            ) as figure:
                 yield figure.add_subplot(projection=projection)
 
 
 @contextlib.contextmanager
 def drawing_figure(
-    *, fig_size: tuple[float, float], show: bool, save_to: SaveTarget | None
+    *,
+    fig_size: tuple[float, float],
+    show: bool,
+    save_to: SaveTarget | None,
+    layout: str = "constrained",
 ) -> Iterator[Figure]:
     """Yield a new figure to draw on; afterwards save, show and close it, as `drawing_axes`."""
     import matplotlib.pyplot as plt
 
-    figure = plt.figure(figsize=fig_size, layout="constrained")
+    figure = plt.figure(figsize=fig_size, layout=layout)
     try:
         yield figure
         if save_to is not None:
@@ -194,11 +201,22 @@ def write_title(ax: Axes, title: str, *, room: float) -> None:
 
 def wrap(text: Text, room: float) -> None:
     """Break the lines of a text that are wider than `room` pixels."""
-    whole = text.get_text().splitlines()
+
+    def width_of(broken: str) -> float:
+        text.set_text(broken)
+        return text.get_window_extent().width
+
+    text.set_text(break_lines(text.get_text(), room, width_of))
+
+
+def break_lines(text: str, room: float, width_of: Callable[[str], float]) -> str:
+    """Break the lines of a text that are wider than there is room, by what measures it."""
+    whole = text.splitlines()
     characters = max((len(line) for line in whole), default=0)
-    while characters > 1 and (width := text.get_window_extent().width) > room:
+    while characters > 1 and (width := width_of(text)) > room:
         characters = min(characters - 1, max(int(characters * room / width), 1))
-        text.set_text("\n".join(textwrap.fill(line, characters) for line in whole))
+        text = "\n".join(textwrap.fill(line, characters) for line in whole)
+    return text
 
 
 def _has_screen() -> bool:

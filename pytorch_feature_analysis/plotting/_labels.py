@@ -11,12 +11,14 @@ import numpy as np
 # at how many gaps from it.
 _SIDES = np.array([(0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)], float)
 _DISTANCES = (1.0, 2.5, 5.0, 9.0)
-_SWEEPS = 3
+_SWEEPS = 8
 # What a place costs next to being covered as a whole, which costs 1.
 _COST_OF_RANK = 0.004
 _COST_OF_DISTANCE = 0.06
 _COST_OUTSIDE = 3.0
 _COST_OF_OVERLAP = 3.0
+# Labels that overlap by however little cannot be read.
+_COST_OF_TOUCHING = 0.5
 # A label that touches something else named, were it wider by this share of the gap, could be read
 # as the other's.
 _COST_OF_NEARNESS = 0.3
@@ -71,8 +73,9 @@ def place_labels(
         for i in rows:
             boxes = _boxes(centres[rows, chosen], sizes)
             boxes[i] = np.nan
-            own = _boxes(centres[i], sizes[i])
-            chosen[i] = (costs[i] + _COST_OF_OVERLAP * _covered(own, boxes)).argmin()
+            overlap = _covered(_boxes(centres[i], sizes[i]), boxes)
+            crowding = _COST_OF_OVERLAP * overlap + _COST_OF_TOUCHING * (overlap > 0)
+            chosen[i] = (costs[i] + crowding).argmin()
         if (chosen == previous).all():
             break
     return centres[rows, chosen]
@@ -101,14 +104,14 @@ def _standing_costs(
     """Costs (n_labels, n_places) that do not depend on where the other labels are."""
     rank = np.tile(np.arange(len(_SIDES)), len(_DISTANCES)) * _COST_OF_RANK
     ring = np.repeat(np.arange(len(_DISTANCES)), len(_SIDES)) * _COST_OF_DISTANCE
-    obstacles = np.concatenate([named, lines])
     costs = np.empty(centres.shape[:2])
     for i, places in enumerate(centres):
         boxes = _boxes(places, sizes[i])
         wider = _boxes(places, sizes[i] + 2 * _NEARNESS * gap)
         outside = _COST_OUTSIDE * (1 - _covered(boxes, frame[None]))
         near = _COST_OF_NEARNESS * np.minimum(_covered(wider, named), 1)
-        costs[i] = rank + ring + _covered(boxes, obstacles) + near + outside
+        hidden = _covered(boxes, named, of_smaller=True) + _covered(boxes, lines)
+        costs[i] = rank + ring + hidden + near + outside
     return costs
 
 
@@ -128,11 +131,19 @@ def _boxes(centres: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=-1)
 
 
-def _covered(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Share of each box that `others` lie on, added up over them; NaN boxes lie on nothing."""
+def _covered(boxes: np.ndarray, others: np.ndarray, *, of_smaller: bool = False) -> np.ndarray:
+    """Share of each box that `others` lie on, added up over them; NaN boxes lie on nothing.
+
+    It is that of the smaller of both boxes, if this is asked for: a dot can be hidden by a label
+    of which it covers next to nothing.
+    """
     if not len(others):
         return np.zeros(len(boxes))
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    area = np.nan_to_num(np.maximum(high - low, 0).prod(axis=-1)).sum(axis=1)
-    return area / (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1)
+    area = np.nan_to_num(np.maximum(high - low, 0).prod(axis=-1))
+    whole = (boxes[:, None, 2:] - boxes[:, None, :2]).prod(axis=-1)
+    if of_smaller:
+        # Boxes without an area cannot be hidden.
+        whole = np.minimum(whole, (others[:, 2:] - others[:, :2]).prod(axis=-1))
+    return (area / np.maximum(whole, np.finfo(float).tiny)).sum(axis=1)

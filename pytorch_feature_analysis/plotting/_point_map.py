@@ -29,6 +29,8 @@ _MOST_ROUNDS = 30
 _WIDEST_VIEW = 4.0
 _PLENTY_OF_LABELS = 20
 _WIDEST_LABEL = 0.5
+# Letters stand wider apart at the resolution of files than on the screen.
+_WIDER_IN_FILES = 1.09
 # In points: the pieces of a line that labels keep clear of, and how far they keep.
 _PIECE = 4.0
 _CLEARANCE = 2.0
@@ -212,6 +214,7 @@ class PointMap(ABC):
 
     def _spread_labels(self, texts: Mapping[Hashable, Any], offset: float) -> None:
         sizes = _rows([text.get_window_extent().size for text in texts.values()], 2)
+        sizes[:, 0] *= _WIDER_IN_FILES
         for _ in range(_MOST_ROUNDS):
             anchors = _rows([self._anchor(key) for key in texts], 4)
             gap = self._gap(offset)

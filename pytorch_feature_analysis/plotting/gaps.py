@@ -20,9 +20,12 @@ from pytorch_feature_analysis.plotting._paper import (
     COLUMN_INCHES,
     POINTS,
     dot_size,
+    head_figure,
+    head_panel,
     in_words_of_r,
     limits_of,
     look,
+    name_axes,
     tidy,
     write_in_corner,
 )
@@ -135,13 +138,15 @@ def plot_similarity_against_gap(
         for target, dataset in zip(panels, chosen, strict=True):
             here = frame["dataset"] == dataset
             x, y = frame["gap"][here].to_numpy(), frame["similarity"][here].to_numpy()
-            shade: dict[str, Any] = {"color": look(0)[0]}
+            shade: dict[str, Any] = {"facecolors": look(0)[0]}
             if colours is not None:
                 ends = {"vmin": colours.min(), "vmax": colours.max()}
                 shade = {"c": colours[here].to_numpy(), "cmap": cmap, **ends}
-            target.scatter(x, y, s=dot_size(len(x)), linewidths=0, alpha=0.8, **shade)
+            # The lightest colours would be lost on white without an edge.
+            edge: dict[str, Any] = {"edgecolors": "0.3", "linewidths": 0.2}
+            target.scatter(x, y, s=dot_size(len(x)), alpha=0.8, **edge, **shade)
             target.set(xlim=limits[0], ylim=limits[1])
-            target.set_title(called.get(dataset, str(dataset)), fontsize=POINTS + 1)
+            head_panel(target, called.get(dataset, str(dataset)))
             tidy(target, ticks=4)
             # In the same corner of all panels.
             note = in_words_of_r(pearson(x, y))
@@ -151,8 +156,7 @@ def plot_similarity_against_gap(
     if own is not None:
         draw(own)
         for target in own:
-            target.set_xlabel(labels[0], fontsize=POINTS + 1)
-            target.set_ylabel(labels[1], fontsize=POINTS + 1)
+            name_axes(target, *labels)
         if save_to is not None:
             save_to.save(_figure.root_figure(own[0]))
         return own
@@ -175,6 +179,5 @@ def plot_similarity_against_gap(
             bar.set_label("accuracy of the better model", fontsize=POINTS)
             bar.ax.tick_params(labelsize=POINTS)
             bar.outline.set_visible(False)
-        if fig_title:
-            figure.suptitle(fig_title, fontsize=10)
+        head_figure(figure, fig_title)
     return panels

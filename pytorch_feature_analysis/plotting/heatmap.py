@@ -12,7 +12,16 @@ import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._checks import check_name
+from pytorch_feature_analysis.chosen_measures import direction_of
 from pytorch_feature_analysis.missing_cells import check_nan_policy, refuse_missing
+from pytorch_feature_analysis.plotting._paper import (
+    POINTS,
+    axes_inches,
+    head,
+    name_axes,
+    text_inches,
+    with_minus,
+)
 from pytorch_feature_analysis.similarity_tables import numbers_of
 
 if TYPE_CHECKING:
@@ -20,13 +29,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Inches of a cell, within these of the whole; up to so many cells a side have their values.
+# Inches of a cell, within these of the longer side; up to so many cells a side have their values,
+# where a cell has this much room.
 _CELL_INCHES = 0.32
 _SMALLEST, _LARGEST = 2.6, 9.0
 _MOST_ANNOTATED = 12
-_TICK_POINTS = 7
-# Inches of the bar with its label, of a title, of a letter of a tick's name, of the rest.
-_BAR_INCHES, _TITLE_INCHES, _LETTER_INCHES, _MARGIN_INCHES = 0.75, 0.3, 0.06, 0.35
+_LEAST_ANNOTATED_INCHES = 0.24
+# Inches of the bar, of it with ticks and label, of a title, of the name of a side, of the rest.
+_BAR_WIDTH, _BAR_INCHES, _TITLE_INCHES, _SIDE_INCHES, _MARGIN_INCHES = 0.13, 0.75, 0.3, 0.2, 0.15
+# The least height that a bar has room for its label in, and the share of the cells' that it has.
+_SMALLEST_BAR, _BAR_SHARE = 1.0, 0.8
+# Size of a tick's name as a share of a cell, where cells are small.
+_NAME_SHARE = 0.85
+_MISSING = "0.8"
 
 
 def plot_heatmap(
@@ -77,13 +92,14 @@ def plot_heatmap(
     cmap : str or matplotlib colormap, default 'magma'
         Missing cells are grey.
     annotate : bool, optional
-        Write the values into the cells; default up to 12 a side.
+        Write the values into the cells; default up to 12 a side, where cells have room for them.
     labels : bool, default True
         Name the entries, by what they differ in.
     bar : bool, default True
         Draw a bar of colours.
     bar_label : str, optional
-        Beside the bar of colours; default the ``dissim_metric`` of a stack.
+        Beside the bar of colours; default the ``dissim_metric`` of a stack, and 1 less it where
+        the cells are 1 less a similarity.
     fig_title : str, optional
         A title above.
     ax : matplotlib Axes, optional
@@ -144,39 +160,59 @@ def plot_heatmap(
                 "`half` leaves out what a square says twice, but its rows are other entries than"
                 " its columns."
             )
-        values[np.triu_indices(len(values), k=1)] = np.nan
+        above = np.triu(np.ones(values.shape, dtype=bool), k=1)
+        holes = np.isnan(values) & ~above
+        values[above] = np.nan
     drawn = values[np.isfinite(values)]
     if limits is None:
         limits = (float(drawn.min()), float(drawn.max())) if drawn.size else (0.0, 1.0)
     low, high = _arguments.check_pair(limits, argument="limits")
+    if ax is None:
+        cell = float(np.clip(_CELL_INCHES * max(values.shape), _SMALLEST, _LARGEST))
+        cell /= max(values.shape)
+    else:
+        cell = min(np.array(axes_inches(ax)) / values.shape[::-1])
+    points = max(min(POINTS, _NAME_SHARE * 72 * cell), 1.0)
     if annotate is None:
-        annotate = max(values.shape) <= _MOST_ANNOTATED
-    named = [side.names if labels else [] for side in (grid.below, grid.beside)]
-    inches = [
-        float(np.clip(_CELL_INCHES * n, _SMALLEST, _LARGEST)) + _room(names)
-        for n, names in zip(values.shape[::-1], named[::-1], strict=True)
-    ]
-    inches = [inches[0] + _BAR_INCHES * bar, inches[1] + _TITLE_INCHES * bool(fig_title)]
+        has_room = cell >= _LEAST_ANNOTATED_INCHES
+        annotate = has_room and max(values.shape) <= _MOST_ANNOTATED
+    cells = cell * values.shape[1], cell * values.shape[0]
+    upright = max(map(len, grid.below.names)) > 2
+    beside = _room(grid.beside, points, along=True) if labels else 0.0
+    below = _room(grid.below, points, along=upright) if labels else 0.0
+    width = cells[0] + beside + _BAR_INCHES * bar + _MARGIN_INCHES
+    height = max(cells[1], _SMALLEST_BAR * bar) + below + _MARGIN_INCHES
+    height += _TITLE_INCHES * bool(fig_title)
 
     import matplotlib as mpl
 
     palette = mpl.colormaps[cmap] if isinstance(cmap, str) else cmap
-    palette = palette.with_extremes(bad="white" if half else "0.8")
+    palette = palette.with_extremes(bad="white" if half else _MISSING)
     with _figure.drawing_axes(
-        ax, plot_style=None, fig_size=(inches[0], inches[1]), show=show, save_to=save_to
+        ax,
+        plot_style=None,
+        fig_size=(width, height),
+        show=show,
+        save_to=save_to,
+        # The plain one has names cut off where cells are square.
+        layout="compressed",
     ) as target:
         image = target.imshow(values, cmap=palette, vmin=low, vmax=high, interpolation="nearest")
         if half:
             target.spines[["top", "right"]].set_visible(False)
+            if holes.any():
+                # What is missing is grey, and what is left out is not.
+                grey = mpl.colors.ListedColormap([_MISSING])
+                target.imshow(np.where(holes, 0.0, np.nan), cmap=grey, interpolation="nearest")
         for axis, side in ((target.xaxis, grid.below), (target.yaxis, grid.beside)):
             if labels:
-                axis.set_ticks(range(len(side.names)), side.names, fontsize=_TICK_POINTS)
-                if axis is target.xaxis and max(map(len, side.names)) > 2:
+                axis.set_ticks(range(len(side.names)), side.names, fontsize=points)
+                if axis is target.xaxis and upright:
                     axis.set_tick_params(rotation=90)
-                if side.title:
-                    axis.set_label_text(side.title)
             else:
                 axis.set_ticks([])
+        if labels:
+            name_axes(target, grid.below.title, grid.beside.title)
         target.tick_params(length=0)
         for draw, side in ((target.axhline, grid.beside), (target.axvline, grid.below)):
             for k, (one, other) in enumerate(pairwise(side.groups)):
@@ -186,12 +222,18 @@ def plot_heatmap(
             _annotate(target, image, values)
         if bar:
             bar_label = grid.measure if bar_label is None else bar_label
-            colours = target.figure.colorbar(image, ax=target, shrink=0.8, pad=0.03)
-            colours.ax.tick_params(labelsize=_TICK_POINTS)
+            colours = target.figure.colorbar(
+                image,
+                ax=target,
+                shrink=_BAR_SHARE,
+                pad=0.03,
+                fraction=_BAR_WIDTH / cells[0],
+                aspect=_BAR_SHARE * cells[1] / _BAR_WIDTH,
+            )
+            colours.ax.tick_params(labelsize=POINTS)
             if bar_label:
-                colours.set_label(bar_label, fontsize=_TICK_POINTS + 1)
-        if fig_title:
-            target.set_title(fig_title)
+                colours.set_label(bar_label, fontsize=POINTS + 1)
+        head(target, fig_title)
     return target
 
 
@@ -262,7 +304,10 @@ def _grid_of_row(
         chosen = set(_chosen(entries, wanted, argument))
         sides.append([k for k in ordered if k in chosen])
     beside, below = sides
-    metric = row.get("dissim_metric")
+    measure = row.get("dissim_metric")
+    diagonal = row["matrix"].diagonal()
+    if direction_of(measure) == "similarity" and np.allclose(diagonal[np.isfinite(diagonal)], 0):
+        measure = f"1 \N{MINUS SIGN} {measure}"
     along, across = (
         _Side(_names(entries, side), _shared(entries, side), [groups[k] for k in side])
         for side in sides
@@ -272,7 +317,7 @@ def _grid_of_row(
         along,
         across,
         is_square=beside == below,
-        measure=metric if isinstance(metric, str) else None,
+        measure=measure if isinstance(measure, str) else None,
         name=f"row {row.name!r}",
         pairs=np.not_equal.outer(beside, below),
     )
@@ -353,9 +398,10 @@ def _names(entries: Sequence[Mapping[str, Any]], places: Sequence[int]) -> list[
     ]
 
 
-def _room(names: Sequence[str]) -> float:
-    """Inches that names beside the cells take."""
-    return _LETTER_INCHES * max(map(len, names), default=0) + _MARGIN_INCHES
+def _room(side: _Side, points: float, *, along: bool) -> float:
+    """Inches that the names of a side take, which end at the cells or else run along them."""
+    names = max(text_inches(name, points) for name in side.names) if along else points / 72
+    return names + _SIDE_INCHES * bool(side.title)
 
 
 def _shared(entries: Sequence[Mapping[str, Any]], places: Sequence[int]) -> str:
@@ -375,16 +421,26 @@ def _values(entries: Sequence[Mapping[str, Any]], places: Sequence[int]) -> dict
     return found
 
 
+def _spelling(largest: float) -> str:
+    """Format of values up to this one, of which all fit into a cell and few are nought."""
+    if 0 < largest < 0.01 or largest >= 1e5:
+        return ".0e"
+    return ".3f" if 0 < largest < 0.1 else ".2f" if largest < 100 else ".0f"
+
+
 def _annotate(target: Axes, image: Any, values: np.ndarray) -> None:
+    shown = values[np.isfinite(values)]
+    spelled = _spelling(float(np.abs(shown).max())) if shown.size else ".2f"
+    zero = "0" if "e" in spelled else format(0.0, spelled)
     for (i, j), value in np.ndenumerate(values):
         if np.isfinite(value):
             red, green, blue, _ = image.cmap(image.norm(value))
             # Dark on light cells, by how bright they look.
             is_light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.55
             target.text(
-                *(j, i, f"{value:z.2f}"),
+                *(j, i, with_minus(format(value, f"z{spelled}")) if value else zero),
                 ha="center",
                 va="center",
-                fontsize=_TICK_POINTS - 1,
+                fontsize=POINTS - 1,
                 color="black" if is_light else "white",
             )

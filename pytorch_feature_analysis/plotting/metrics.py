@@ -16,11 +16,17 @@ from pytorch_feature_analysis.matrices import pearson
 from pytorch_feature_analysis.measure_comparison import pairs_with_reference
 from pytorch_feature_analysis.metric_comparison import RDM_METRICS
 from pytorch_feature_analysis.plotting._paper import (
-    COLOURS,
-    LINE_INCHES,
-    MARKERS,
+    COLUMN_INCHES,
     POINTS,
+    head,
+    head_figure,
+    head_panel,
+    in_words_of_r,
     legend_below,
+    legend_height,
+    limits_of,
+    look,
+    name_axes,
     tidy,
 )
 
@@ -137,13 +143,10 @@ def plot_metric_comparison(
         if save_to is not None:
             save_to.save(_figure.root_figure(own[0]))
         return drawn
-    n_lines = 0 if clouds is None else len(clouds) + 1
-    with _figure.drawing_figure(
-        fig_size=_size(len(chosen), n_lines), show=show, save_to=save_to
-    ) as figure:
+    size = _size(len(chosen), [] if clouds is None else _lines(clouds, reference, called))
+    with _figure.drawing_figure(fig_size=size, show=show, save_to=save_to) as figure:
         drawn = draw(_panels(figure, len(chosen), with_points=clouds is not None))
-        if fig_title:
-            figure.suptitle(fig_title, fontsize=10)
+        head_figure(figure, fig_title)
     return drawn
 
 
@@ -221,14 +224,13 @@ def plot_measure_comparison(
     called = _arguments.check_names(names, [reference, *clouds], what=_NAMED)
     save_to = _figure.check_save_opts(save_opts)
     _arguments.check_axes(ax, 2)
-    width, height = _POINTS_INCHES
-    height += (len(clouds) + 1) * LINE_INCHES * legend
+    width, height = COLUMN_INCHES, _POINTS_INCHES[1]
+    height += legend_height(_lines(clouds, reference, called)) if legend else 0.0
     with _figure.drawing_axes(
-        ax, plot_style=None, fig_size=(width + 0.4, height), show=show, save_to=save_to
+        ax, plot_style=None, fig_size=(width, height), show=show, save_to=save_to
     ) as target:
         _draw_clouds(target, clouds, reference, called, legend=legend)
-        if fig_title:
-            target.set_title(fig_title)
+        head(target, fig_title)
     return target
 
 
@@ -243,6 +245,27 @@ def _clouds_of(
         name: (np.concatenate([one for one, _ in of]), np.concatenate([other for _, other in of]))
         for name, of in found.items()
     }
+
+
+def _lines(
+    clouds: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    reference: str,
+    called: Mapping[str, str],
+) -> list[str]:
+    """Lines of the legend: each measure with its correlation, and the dotted line."""
+    return [
+        *(
+            f"{_shown(name, called)}, {in_words_of_r(pearson(one, other), decimals=3)}"
+            for name, (one, other) in clouds.items()
+        ),
+        f"the same as {_shown(reference, called)}",
+    ]
+
+
+def _shown(name: str, called: Mapping[str, str]) -> str:
+    text = called.get(name, name)
+    is_similarity = direction_of(name) == "similarity" or name in called
+    return text if is_similarity else f"1 \N{MINUS SIGN} {text}"
 
 
 def _palette(cmap: Any) -> Any:
@@ -260,12 +283,14 @@ def _grid(n_rdms: int, *, with_points: bool) -> tuple[int, int]:
     return ceil(n_rdms / columns), columns
 
 
-def _size(n_rdms: int, n_lines: int) -> tuple[float, float]:
-    rows, columns = _grid(n_rdms, with_points=n_lines > 0)
+def _size(n_rdms: int, lines: Sequence[str]) -> tuple[float, float]:
+    """Inches of the figure, with a panel of points where its legend has lines."""
+    rows, columns = _grid(n_rdms, with_points=bool(lines))
     width, height = columns * _RDM_INCHES[0], rows * _RDM_INCHES[1]
-    if n_lines:
+    if lines:
         width += _POINTS_INCHES[0]
-        height = max(height, _POINTS_INCHES[1] + n_lines * LINE_INCHES)
+        of_legend = legend_height(lines, inches=_POINTS_INCHES[0])
+        height = max(height, _POINTS_INCHES[1] + of_legend)
     return width, height
 
 
@@ -289,7 +314,7 @@ def _draw_rdm(target: Axes, rdm: np.ndarray, name: str, palette: Any) -> None:
     low, high = (cells.min(), cells.max()) if cells.size else (0.0, 1.0)
     image = target.imshow(rdm, cmap=palette, vmin=low, vmax=high, interpolation="nearest")
     target.set(xticks=[], yticks=[])
-    target.set_title(name, fontsize=POINTS + 1)
+    head_panel(target, name)
     bar = target.figure.colorbar(
         image, ax=target, location="bottom", pad=0.04, shrink=0.9, ticks=MaxNLocator(4)
     )
@@ -305,14 +330,10 @@ def _draw_clouds(
     *,
     legend: bool,
 ) -> None:
-    def shown(name: str) -> str:
-        text = called.get(name, name)
-        return text if direction_of(name) == "similarity" or name in called else f"1 - {text}"
-
+    lines = _lines(clouds, reference, called)
     ends = []
-    for k, (name, (one, other)) in enumerate(clouds.items()):
-        colour = COLOURS[k % len(COLOURS)]
-        marker = MARKERS[k % len(MARKERS)]
+    for k, (one, other) in enumerate(clouds.values()):
+        colour, marker = look(k)
         target.scatter(
             1 - one,
             1 - other,
@@ -321,13 +342,11 @@ def _draw_clouds(
             marker=marker,
             alpha=0.8,
             linewidths=0,
-            label=f"{shown(name)}, r = {pearson(one, other):.3f}",
+            label=lines[k],
         )
         ends += [1 - one, 1 - other]
     values = np.concatenate(ends)
-    low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
-    room = 0.04 * (high - low or 1.0)
-    limits = low - room, high + room
+    limits = limits_of(values if values.size else [0.0, 1.0])
     target.plot(
         limits,
         limits,
@@ -335,12 +354,11 @@ def _draw_clouds(
         color="0.4",
         linewidth=1,
         zorder=0,
-        label=f"the same as {shown(reference)}",
+        label=lines[-1],
     )
     # A fixed aspect would leave the layout no way to make room for the legend.
     target.set(xlim=limits, ylim=limits)
-    target.set_xlabel(shown(reference), fontsize=POINTS + 1)
-    target.set_ylabel("similarity", fontsize=POINTS + 1)
+    name_axes(target, _shown(reference, called), "similarity")
     tidy(target)
     if legend:
         legend_below(target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +23,9 @@ from pytorch_feature_analysis.plotting._model_pairs import categories_of, models
 from pytorch_feature_analysis.plotting._paper import (
     COLUMN_INCHES,
     POINTS,
+    axes_inches,
+    head,
     legend_below,
-    legend_columns,
     legend_height,
     look,
 )
@@ -33,7 +35,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MARGIN = 0.015
-_LABELLED_INCHES = 5.0
+# A side with this few names, which grows with their number between these ends.
+_LABELLED_INCHES, _FEW = 5.0, 24
+_LABELLED_ENDS = (5.0, 7.0)
+# From the middle of a dot to its label.
+_GAP_INCHES = 0.09
+_TITLE_INCHES = 0.25
 _METHODS = ("metric", "classical", "tsne")
 
 
@@ -152,13 +159,18 @@ def plot_model_map(
     places = _within_one(points, keys)
     looks = {category: look(k) for k, category in enumerate(categories)}
     texts = [called.get(category, str(category)) for category in categories]
-    side = _LABELLED_INCHES if labels else COLUMN_INCHES
+    side = COLUMN_INCHES
+    if labels:
+        side = float(np.clip(_LABELLED_INCHES * sqrt(len(keys) / _FEW), *_LABELLED_ENDS))
+    height = side + legend_height(texts, inches=side) + _TITLE_INCHES * bool(fig_title)
     with _figure.drawing_axes(
         ax,
         plot_style=None,
-        fig_size=(side, side + legend_height(texts)),
+        fig_size=(side, height),
         show=show,
         save_to=save_to,
+        # The plain one has what is around a square cut off.
+        layout="compressed",
     ) as target:
         drawing = FlatMap(target, keys, places, (-0.06, 1.06))
         of_entry = dict(zip(keys, found, strict=True))
@@ -180,14 +192,14 @@ def plot_model_map(
             fontsize=POINTS - 1,
             color="0.35",
         )
-        legend_below(target, columns=legend_columns(texts), inches=0.2)
+        legend_below(target, inches=0.2)
         for spine in target.spines.values():
             spine.set_color("0.7")
-        if fig_title:
-            target.set_title(fig_title, fontsize=10)
+        head(target, fig_title)
         if labels:
             own = {key: ", ".join(map(str, key)) for key in keys}
-            drawing.draw_labels(own, offset=0.03, options={"fontsize": POINTS - 1})
+            offset = _GAP_INCHES / min(axes_inches(target))
+            drawing.draw_labels(own, offset=offset, options={"fontsize": POINTS - 1})
             # Text is a little wider in files than on the screen, where it was placed.
             target.set(xlim=_wider(target.get_xlim()), ylim=_wider(target.get_ylim()))
     return target

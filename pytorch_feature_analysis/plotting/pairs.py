@@ -23,14 +23,14 @@ from pytorch_feature_analysis.plotting._model_pairs import (
 )
 from pytorch_feature_analysis.plotting._paper import (
     COLUMN_INCHES,
-    POINTS,
     dot_size,
+    head,
     in_words_of_r,
     legend_below,
-    legend_columns,
     legend_height,
     limits_of,
     look,
+    name_axes,
     tidy,
     write_in_corner,
 )
@@ -307,15 +307,13 @@ def _draw_figure(
             limits = [both, both]
             target.plot(both, both, linestyle=":", color="0.4", linewidth=1, zorder=0)
         target.set(xlim=limits[0], ylim=limits[1])
-        target.set_xlabel(labels[0], fontsize=POINTS + 1)
-        target.set_ylabel(labels[1], fontsize=POINTS + 1)
+        name_axes(target, *labels)
         tidy(target)
         if identity:
             write_in_corner(target, in_words_of_r(pearson(x, y)), x, y)
         if lines:
-            legend_below(target, columns=legend_columns(lines))
-        if title:
-            target.set_title(title, fontsize=10)
+            legend_below(target)
+        head(target, title)
     return target
 
 

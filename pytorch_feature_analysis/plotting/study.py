@@ -16,11 +16,16 @@ from pytorch_feature_analysis.plotting._model_pairs import check_frame, check_si
 from pytorch_feature_analysis.plotting._paper import (
     COLOURS,
     COLUMN_INCHES,
+    LINE_INCHES,
     POINTS,
+    axes_inches,
+    head,
+    in_lines,
     legend_below,
-    legend_columns,
     legend_height,
     look,
+    name_axes,
+    text_inches,
     tidy,
 )
 
@@ -30,7 +35,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _ALL = "all"
+# Inches between the names of one tick and the next.
+_BETWEEN_NAMES = 0.06
 _BOX_INCHES = 0.24
+_NAME_INCHES = 1.75
 _CONSISTENCY_COLUMNS = ("by", "set_1", "set_2", "r")
 _SIZE_COLUMNS = ("measure", "n_stimuli", "mean", "sd", "bias")
 # What of the subsets is drawn, and how the ordinate is called.
@@ -128,7 +136,10 @@ def plot_consistency_boxes(
     save_to = _figure.check_save_opts(save_opts)
     check_axes(ax, 2)
     boxes = _boxes_of(drawn, called)
-    size = COLUMN_INCHES, _BOX_INCHES * len(boxes) + 0.75
+    texts = [_in_lines(text) for text, _ in boxes]
+    lines = max(text.count("\n") + 1 for text in texts)
+    box_inches = max(_BOX_INCHES, LINE_INCHES * lines)
+    size = COLUMN_INCHES, box_inches * len(boxes) + 0.75
     with _figure.drawing_axes(
         ax, plot_style=None, fig_size=size, show=show, save_to=save_to
     ) as target:
@@ -138,15 +149,15 @@ def plot_consistency_boxes(
             target.axvspan(first, third, color="0.88", linewidth=0, zorder=0)
             target.axvline(median, color="0.6", linewidth=1, zorder=0)
         _draw_boxes(target, [r for _, r in boxes])
-        target.set_yticks(range(1, len(boxes) + 1), [text for text, _ in boxes], fontsize=POINTS)
+        target.set_yticks(range(1, len(boxes) + 1), texts, fontsize=POINTS)
         # The first is on top.
         target.set_ylim(len(boxes) + 0.6, 0.4)
         target.set_xlabel("consistency r", fontsize=POINTS + 1)
         target.tick_params(labelsize=POINTS)
         target.tick_params(axis="y", length=0)
         target.spines[["top", "right", "left"]].set_visible(False)
-        if fig_title:
-            target.set_title(fig_title, fontsize=10)
+        beside = max(map(text_inches, texts))
+        head(target, fig_title, room=min(axes_inches(target)[0], COLUMN_INCHES - beside - 0.3))
     return target
 
 
@@ -249,11 +260,9 @@ def plot_sample_sizes(
             target.fill_between(median.index, first, third, color=colour, alpha=0.18, linewidth=0)
         tidy(target)
         _name_sizes(target, sorted(frame["n_stimuli"].unique()))
-        target.set_xlabel("number of stimuli", fontsize=POINTS + 1)
-        target.set_ylabel(_SHOWN[shown], fontsize=POINTS + 1)
-        legend_below(target, columns=legend_columns(texts))
-        if fig_title:
-            target.set_title(fig_title, fontsize=10)
+        name_axes(target, "number of stimuli", _SHOWN[shown])
+        legend_below(target)
+        head(target, fig_title)
     return target
 
 
@@ -289,6 +298,14 @@ def _boxes_of(drawn: pd.DataFrame, called: Mapping[Any, str]) -> list[tuple[str,
     if empty:
         logger.warning("There is no r of %s%s: left out.", ", ".join(empty), why)
     return sorted(boxes, key=lambda box: -float(np.median(box[1])))
+
+
+def _in_lines(text: str) -> str:
+    """Break the name of a pair of sets that leaves the boxes little room, at the dash first."""
+    if text_inches(text) <= _NAME_INCHES:
+        return text
+    dash = set_pair("", "")
+    return in_lines(text.replace(dash, f"{dash.rstrip()}\n"), _NAME_INCHES)
 
 
 def _draw_boxes(target: Axes, boxes: Sequence[np.ndarray]) -> None:
@@ -331,11 +348,14 @@ def _changes(frame: pd.DataFrame) -> pd.DataFrame:
 def _name_sizes(target: Axes, sizes: Sequence[int]) -> None:
     """Give each size a tick on a logarithmic axis, and a name where there is room."""
     target.set_xscale("log")
-    steps = np.diff(np.log([sizes[0], *sizes[1:]])) if len(sizes) > 1 else np.array([])
-    span = steps.sum() or 1.0
+    if len(sizes) == 1:
+        target.set_xlim(sizes[0] / 2, sizes[0] * 2)
+    left, right = target.get_xlim()
+    inches = axes_inches(target)[0] / np.log(right / left)
     named = [sizes[-1]]
     for size in reversed(sizes[:-1]):
-        if np.log(named[-1] / size) / span >= 0.11:
+        both = text_inches(f"{named[-1]:,}") + text_inches(f"{size:,}")
+        if np.log(named[-1] / size) * inches >= both / 2 + _BETWEEN_NAMES:
             named.append(size)
     target.set_xticks(sizes, [f"{size:,}" if size in named else "" for size in sizes])
     target.minorticks_off()
