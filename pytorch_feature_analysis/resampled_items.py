@@ -168,6 +168,7 @@ def spread_of(resampled: Resampled, n_items: int, n_subjects: int) -> Spread:
     shared = both - of_items / few_items - of_subjects / few_subjects
     variance = of_items + of_subjects - few_items * few_subjects * shared
     variance = np.maximum(variance, np.maximum(of_items, of_subjects))
+    variance = np.minimum(variance, both)
     return Spread(np.sqrt(variance), min(n_items, n_subjects) - 1, count)
 
 

@@ -401,7 +401,7 @@ def test_draws_leave_copies_out_and_follow_subjects():
     both, items, of_subjects = (np.var(one, ddof=1) for one in by_hand.values())
     a, b = 12 / 11, 4 / 3
     variance = b * of_subjects + a * items - a * b * (both - items - of_subjects)
-    variance = max(variance, b * of_subjects, a * items)
+    variance = min(max(variance, b * of_subjects, a * items), both)
     assert found["se"][0] == pytest.approx(np.sqrt(variance), rel=0.15)
     reach = stats.t.ppf(0.975, 3) * found["se"][0]
     assert found["ci_high"][0] == pytest.approx(found["r"][0] + reach)
