@@ -57,11 +57,7 @@ def cells_of(
     matrix: np.ndarray, own: Sequence[EntryKey], wanted: Sequence[EntryKey]
 ) -> np.ndarray:
     """Upper triangle of an RDM between some of its entries, in the order that is wanted."""
-    if tuple(own) != tuple(wanted):
-        places = {key: place for place, key in enumerate(own)}
-        order = np.array([places[key] for key in wanted])
-        matrix = matrix[np.ix_(order, order)]
-    return finite_or_nan(to_condensed(matrix))
+    return finite_or_nan(to_condensed(_ordered(matrix, own, wanted)))
 
 
 def read_references(
@@ -109,12 +105,7 @@ def read_references(
                 " differ in no other column; keep one, or name what tells them apart."
             )
         keys = entry_keys[first]
-        of_subjects = [
-            matrices[place]
-            if entry_keys[place] == keys
-            else _ordered(matrices[place], entry_keys[place], keys)
-            for place in places
-        ]
+        of_subjects = [_ordered(matrices[place], entry_keys[place], keys) for place in places]
         own = {f"reference_{name}": checked[name].iloc[first] for name in told}
         found.append(Reference(own, keys, of_subjects, subjects))
     if len(found) > 1 and not told:
@@ -223,8 +214,10 @@ def _check_same_entries(
 
 
 def _ordered(
-    matrix: np.ndarray, own: tuple[EntryKey, ...], wanted: tuple[EntryKey, ...]
+    matrix: np.ndarray, own: Sequence[EntryKey], wanted: Sequence[EntryKey]
 ) -> np.ndarray:
+    if tuple(own) == tuple(wanted):
+        return matrix
     places = {key: place for place, key in enumerate(own)}
     order = np.array([places[key] for key in wanted])
     return matrix[np.ix_(order, order)]
