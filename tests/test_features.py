@@ -1,5 +1,6 @@
 """The feature store: datasets of every kind, what is not done twice, and what is refused."""
 
+import gc
 import json
 import logging
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import webdataset
 from made_runs import Maps, Tokens, pictures, prepared
 from PIL import Image
 from torch import nn
@@ -260,6 +262,34 @@ def test_subsets_are_taken_by_name(tmp_path):
             pfa.read_features(tmp_path, subsets={"noise": wrong})
     with pytest.raises(ValueError, match="`subsets` names 'nois'"):
         pfa.read_features(tmp_path, subsets={"nois": [0]})
+
+
+# webdataset leaves a shard open that it was not read to the end of, as the first stimulus is.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_shards_of_webdataset_are_read_by_its_own_pipeline(tmp_path):
+    shards = str(tmp_path / "shard-%03d.tar")
+    with webdataset.ShardWriter(shards, maxcount=4, verbose=0) as writer:
+        for k in range(10):
+            image = Image.fromarray(np.full((20, 20, 3), 20 * k, np.uint8))
+            writer.write({"__key__": f"{k:03d}", "png": image, "cls": k % 2})
+    pipeline = webdataset.WebDataset(
+        str(tmp_path / "shard-{000..002}.tar"), shardshuffle=False, empty_check=False
+    )
+    pipeline = pipeline.decode("pil").to_tuple("png", "cls")
+    network = nn.Sequential(nn.AvgPool2d(32), nn.Flatten())
+    models = pfa.prepare_models({"mean": (network, pfa.standard_transform)})
+    store = tmp_path / "store"
+    extract(models, {"grey": pipeline}, store, "avgpool1", normalize=False)
+    df = pfa.read_features(store)
+    assert df["targets"][0] == (0, 1) * 5
+    level = df["activations"][0][:, 0]
+    # 20 levels of 255 a step, in the unit of the transform.
+    np.testing.assert_allclose(np.diff(level), 20 / 255 / 0.229, rtol=1e-5)
+    assert not extract(models, {"grey": pipeline}, store, "avgpool1", normalize=False)[
+        "made"
+    ].any()
+    gc.collect()
 
 
 def test_names_with_slashes_are_found_by_their_names(tmp_path):
