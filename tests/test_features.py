@@ -285,7 +285,7 @@ def test_shards_of_webdataset_are_read_by_its_own_pipeline(tmp_path):
     assert df["targets"][0] == (0, 1) * 5
     level = df["activations"][0][:, 0]
     # 20 levels of 255 a step, in the unit of the transform.
-    np.testing.assert_allclose(np.diff(level), 20 / 255 / 0.229, rtol=1e-5)
+    np.testing.assert_allclose(np.diff(level), 20 / 255 / 0.229, rtol=1e-3)
     assert not extract(models, {"grey": pipeline}, store, "avgpool1", normalize=False)[
         "made"
     ].any()
