@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._checks import RandomState, check_count, check_free
+from pytorch_feature_analysis._parallel import NumCores
 from pytorch_feature_analysis.agreement import FEWEST_CELLS, Cells
 from pytorch_feature_analysis.cell_values import frozen
 from pytorch_feature_analysis.entry_subsets import EntryKey
@@ -58,6 +59,7 @@ def compare_to_reference(
     symmetrize: bool = False,
     ignore_diagonal: bool = False,
     random_state: RandomState = 0,
+    num_cores: NumCores = None,
 ) -> pd.DataFrame:
     """Compare every RDM of a stack with reference RDMs, such as of brains or of a model.
 
@@ -105,6 +107,10 @@ def compare_to_reference(
     random_state : int, numpy Generator or None, default 0
         Seed of orders and draws. Those of a reference follow from it and from the entries, not
         from what else is asked for.
+    num_cores : int, None or 'na', default None
+        Workers for orders and draws; None leaves it to `joblib.parallel_config`. Worth it for
+        Kendall's tau, for Spearman with draws, and where cells are missing. The result is the same
+        for any number.
 
     Returns
     -------
@@ -186,7 +192,16 @@ def compare_to_reference(
     1   far -0.125       28  0.591  permutation
     """
     options = check_options(
-        method, num_perms, num_boot, ci, resample, alternative, nan_policy, controls, random_state
+        method=method,
+        num_perms=num_perms,
+        num_boot=num_boot,
+        ci=ci,
+        resample=resample,
+        alternative=alternative,
+        nan_policy=nan_policy,
+        controls=controls,
+        random_state=random_state,
+        num_cores=num_cores,
     )
     stack = checked_stack(rdm_df, argument="rdm_df")
     labels = label_columns(rdm_df)
@@ -236,6 +251,7 @@ def compare_fits(
     symmetrize: bool = False,
     ignore_diagonal: bool = False,
     random_state: RandomState = 0,
+    num_cores: NumCores = None,
 ) -> pd.DataFrame:
     """Compare every two rows of a stack in how well they agree with a reference.
 
@@ -250,7 +266,7 @@ def compare_fits(
         Draws.
     ci, resample, alternative, controls, nan_policy, subject_variable
         As in `compare_to_reference`.
-    symmetrize, ignore_diagonal, random_state
+    symmetrize, ignore_diagonal, random_state, num_cores
         As in `compare_to_reference`.
 
     Returns
@@ -286,7 +302,15 @@ def compare_fits(
     0    near     far         0.94    0.45     1.43  0.0
     """
     options = check_options(
-        method, 0, num_boot, ci, resample, alternative, nan_policy, controls, random_state
+        method=method,
+        num_boot=num_boot,
+        ci=ci,
+        resample=resample,
+        alternative=alternative,
+        nan_policy=nan_policy,
+        controls=controls,
+        random_state=random_state,
+        num_cores=num_cores,
     )
     check_count(num_boot, argument="num_boot", minimum=2)
     stack = checked_stack(rdm_df, argument="rdm_df")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pytorch_feature_analysis._checks import RandomState, check_count
+from pytorch_feature_analysis._parallel import NumCores
 from pytorch_feature_analysis.missing_cells import refuse_missing
 from pytorch_feature_analysis.reference_fits import Problem, check_options, p_values
 from pytorch_feature_analysis.references import read_references
@@ -35,6 +36,7 @@ def permutation_test(
     alternative: str = "two-sided",
     nan_policy: str = "omit",
     random_state: RandomState = 0,
+    num_cores: NumCores = None,
 ) -> PermutationTest:
     """Test whether two RDMs of the same items agree more than by chance (Mantel's test).
 
@@ -55,6 +57,8 @@ def permutation_test(
         'raise': an error that says which lacks how many.
     random_state : int, numpy Generator or None, default 0
         Seed of the orders.
+    num_cores : int, None or 'na', default None
+        Workers; None leaves it to `joblib.parallel_config`. The result is the same for any number.
 
     Returns
     -------
@@ -90,7 +94,12 @@ def permutation_test(
             f" {len(frames[1][0])}."
         )
     options = check_options(
-        method, num_perms, 0, 0.95, None, alternative, nan_policy, None, random_state
+        method=method,
+        num_perms=num_perms,
+        alternative=alternative,
+        nan_policy=nan_policy,
+        random_state=random_state,
+        num_cores=num_cores,
     )
     check_count(num_perms, argument="num_perms")
     (first,), (second,) = (

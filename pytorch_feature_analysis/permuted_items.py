@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 
+from pytorch_feature_analysis._parallel import NumCores, parallel_map
 from pytorch_feature_analysis._threads import by_rows
 from pytorch_feature_analysis.agreement import (
     Cells,
@@ -20,6 +22,7 @@ from pytorch_feature_analysis.matrices import to_square
 
 # Numbers in the table of permuted cells of one step: 16 megabytes.
 _STEP_NUMBERS = 2**21
+_ORDERS_A_JOB = 1000
 
 
 def draw_orders(
@@ -45,6 +48,8 @@ def permuted_agreements(
     orders: np.ndarray,
     method: str,
     controls: np.ndarray | None = None,
+    *,
+    num_cores: NumCores = None,
 ) -> np.ndarray:
     """Mean agreement of rows with subjects, whose items stand in each of many orders.
 
@@ -59,11 +64,25 @@ def permuted_agreements(
     controls
         (n_controls, n_cells), held constant: what they leave of the subjects is permuted
         (Freedman and Lane 1983), so that the relation of rows and controls is kept.
+    num_cores
+        Workers, each of which takes so many orders at a time, whatever their number.
 
     Returns
     -------
     ndarray (n_orders, n_rows)
     """
+    parts = np.array_split(orders, -(-len(orders) // _ORDERS_A_JOB))
+    function = partial(_permuted_agreements, rows, subjects, method, controls)
+    return np.concatenate(parallel_map(function, parts, num_cores=num_cores))
+
+
+def _permuted_agreements(
+    rows: np.ndarray,
+    subjects: np.ndarray,
+    method: str,
+    controls: np.ndarray | None,
+    orders: np.ndarray,
+) -> np.ndarray:
     cells = Cells.of_triangle(orders.shape[1])
     is_whole = bool(np.isfinite(rows).all() and np.isfinite(subjects).all())
     if not is_whole or not is_inner_product(method):

@@ -19,6 +19,7 @@ from pytorch_feature_analysis._checks import (
     child_generator,
     child_seed,
 )
+from pytorch_feature_analysis._parallel import NumCores, check_num_cores
 from pytorch_feature_analysis.agreement import METHODS, Cells, whole_or_common
 from pytorch_feature_analysis.cell_values import frozen
 from pytorch_feature_analysis.entry_subsets import EntryKey
@@ -48,6 +49,7 @@ class Options:
     resample: str | None
     alternative: str
     root: int
+    num_cores: NumCores
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,14 @@ class Problem:
         # Drawn over the entries in the order of their names, then said in that of their places.
         placed = np.empty_like(orders)
         placed[:, by_name] = np.array(by_name)[orders]
-        null = permuted_agreements(self.rows, self.subjects, placed, options.method, self.controls)
+        null = permuted_agreements(
+            self.rows,
+            self.subjects,
+            placed,
+            options.method,
+            self.controls,
+            num_cores=options.num_cores,
+        )
         return null, are_all
 
     def draw(self, options: Options) -> Resampled:
@@ -141,19 +150,28 @@ class Problem:
         if draws.items is not None:
             by_name = np.array(sorted(range(len(names)), key=lambda k: repr(self.entries[k])))
             draws = draws._replace(items=by_name[draws.items])
-        return resample(self.rows, self.subjects, draws, options.method, self.controls)
+        return resample(
+            self.rows,
+            self.subjects,
+            draws,
+            options.method,
+            self.controls,
+            num_cores=options.num_cores,
+        )
 
 
 def check_options(
+    *,
     method: str,
-    num_perms: int,
-    num_boot: int,
-    ci: float,
-    resample: str | None,
     alternative: str,
     nan_policy: str,
-    controls: Any,
     random_state: RandomState,
+    num_cores: NumCores,
+    num_perms: int = 0,
+    num_boot: int = 0,
+    ci: float = 0.95,
+    resample: str | None = None,
+    controls: Any = None,
 ) -> Options:
     """Check what is asked for, or raise."""
     check_name(method, METHODS, argument="method", what="way to compare RDMs")
@@ -172,8 +190,9 @@ def check_options(
     ci = check_share(ci, argument="ci")
     if not 0 < ci < 1:
         raise ValueError(f"`ci` must be between 0 and 1, such as 0.95, not {ci}.")
+    check_num_cores(num_cores)
     root = check_random_state(random_state)
-    return Options(method, num_perms, num_boot, ci, resample, alternative, root)
+    return Options(method, num_perms, num_boot, ci, resample, alternative, root, num_cores)
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,20 @@ the draws of either alone correct (Schütt et al. 2023, doi:10.7554/eLife.82566)
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
+from pytorch_feature_analysis._parallel import NumCores, parallel_map
 from pytorch_feature_analysis._threads import by_rows
 from pytorch_feature_analysis.agreement import Cells, whole_or_common
 from pytorch_feature_analysis.matrices import to_square
 
 RESAMPLED = ("both", "stimuli", "subjects")
 _FEWEST_ITEMS = 3
+_DRAWS_A_JOB = 250
 
 
 class Draws(NamedTuple):
@@ -88,6 +91,8 @@ def resample(
     draws: Draws,
     method: str,
     controls: np.ndarray | None = None,
+    *,
+    num_cores: NumCores = None,
 ) -> Resampled:
     """Mean agreement of rows with subjects in each draw.
 
@@ -99,6 +104,8 @@ def resample(
         Those of items are of rows, subjects and controls alike.
     method, controls
         As in `whole_or_common`.
+    num_cores
+        Workers, each of which takes so many draws at a time, whatever their number.
     """
     n_subjects = len(subjects)
     both = of_items = of_subjects = None
@@ -107,7 +114,9 @@ def resample(
         as_they_are = whole_or_common(rows, subjects, method, cells, controls)
         of_subjects = draws.subjects @ as_they_are.T / n_subjects
     if draws.items is not None:
-        drawn = resampled_agreements(rows, subjects, draws.items, method, controls)
+        parts = np.array_split(draws.items, -(-len(draws.items) // _DRAWS_A_JOB))
+        function = partial(resampled_agreements, rows, subjects, method, controls)
+        drawn = np.concatenate(parallel_map(function, parts, num_cores=num_cores))
         of_items = drawn.mean(axis=2)
         if draws.subjects is not None:
             both = np.einsum("drs,ds->dr", drawn, draws.subjects) / n_subjects
@@ -117,9 +126,9 @@ def resample(
 def resampled_agreements(
     rows: np.ndarray,
     subjects: np.ndarray,
-    items: np.ndarray,
     method: str,
-    controls: np.ndarray | None = None,
+    controls: np.ndarray | None,
+    items: np.ndarray,
 ) -> np.ndarray:
     """Agreement of each row with each subject in each draw of items.
 

@@ -185,6 +185,23 @@ def test_orders_and_draws_do_not_depend_on_rows_order_or_anything_else():
     assert (other["p"] != whole["p"]).any()
 
 
+@pytest.mark.parametrize("method", ["pearson", "kendall_tau_a"])
+def test_any_number_of_workers_gives_the_same(method, monkeypatch):
+    monkeypatch.setattr("pytorch_feature_analysis.permuted_items._ORDERS_A_JOB", 7)
+    monkeypatch.setattr("pytorch_feature_analysis.resampled_items._DRAWS_A_JOB", 7)
+    names = NAMES[:8]
+    rows, subjects = stack_of(0, 1, names=names), brains(3, names=names)
+    options = {"method": method, "num_perms": 20, "num_boot": 20}
+    one = pfa.compare_to_reference(rows, subjects, **options)
+    two = pfa.compare_to_reference(rows, subjects, **options, num_cores=2)
+    pd.testing.assert_frame_equal(one, two, check_exact=True)
+    pd.testing.assert_frame_equal(
+        pfa.compare_fits(rows, subjects, method=method, num_boot=20),
+        pfa.compare_fits(rows, subjects, method=method, num_boot=20, num_cores=2),
+        check_exact=True,
+    )
+
+
 def test_alternatives():
     near = pd.DataFrame({"matrix": [rdm(0)], "entry_keys": [NAMES]})
     reference = (rdm(0) + 0.3 * rdm(1), NAMES)
