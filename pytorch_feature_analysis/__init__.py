@@ -20,7 +20,8 @@ Stacks and their files
     another package, `to_rsatoolbox` and `from_rsatoolbox`
 Pictures
     `rdm_mds` (also `my_mds`), `mds_coordinates`, `plot_heatmap`, `linkage_order`,
-    `plot_metric_comparison`, `plot_measure_comparison`, `style_similarity`, `plot_montage`.
+    `plot_layers`, `plot_metric_comparison`, `plot_measure_comparison`, `style_similarity`,
+    `plot_montage`.
     Of a study of many models on many datasets: `plot_dataset_scatter`, `plot_similarity_spread`,
     `plot_consistency_boxes`, `plot_model_map`, `plot_similarity_against_gap`, `plot_sample_sizes`
 Choice of stimuli
@@ -139,6 +140,7 @@ from pytorch_feature_analysis.performance_gaps import get_performance_gaps
 from pytorch_feature_analysis.permutation_tests import PermutationTest, permutation_test
 from pytorch_feature_analysis.plotting.gaps import plot_similarity_against_gap
 from pytorch_feature_analysis.plotting.heatmap import plot_heatmap
+from pytorch_feature_analysis.plotting.layers import plot_layers
 from pytorch_feature_analysis.plotting.mds import mds_coordinates, my_mds, rdm_mds
 from pytorch_feature_analysis.plotting.metrics import (
     plot_measure_comparison,
@@ -292,6 +294,7 @@ __all__ = [
     "plot_consistency_boxes",
     "plot_dataset_scatter",
     "plot_heatmap",
+    "plot_layers",
     "plot_measure_comparison",
     "plot_metric_comparison",
     "plot_model_map",

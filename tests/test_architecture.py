@@ -95,7 +95,8 @@ LEVELS = {
     "5b": ["plotting._paper", "plotting._point_map", "plotting._projected"],
     "5c": ["plotting._deep_map", "plotting._flat_map"],
     "5d": [
-        *["plotting.gaps", "plotting.heatmap", "plotting.mds", "plotting.metrics"],
+        *["plotting.gaps", "plotting.heatmap", "plotting.layers", "plotting.mds"],
+        "plotting.metrics",
         *["plotting.model_map", "plotting.montage", "plotting.pairs", "plotting.study"],
         "plotting.table",
     ],

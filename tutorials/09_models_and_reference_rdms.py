@@ -128,30 +128,15 @@ print(
     ].round(3)
 )
 
-
-def draw_layers(ax, table, title, ylabel):
-    """Draw r and its interval from layer to layer, and the noise ceiling where there is one."""
-    for shift, (model, colour) in enumerate((("trained", "#0072b2"), ("untrained", "#d55e00"))):
-        own = pfa.df_filter(table, ("model", model))
-        reach = np.stack([own["r"] - own["ci_low"], own["ci_high"] - own["r"]])
-        at = np.arange(len(own)) + 0.16 * shift - 0.08
-        ax.errorbar(at, own["r"], reach, color=colour, marker="o", markersize=4, label=model)
-    if table["ceiling_low"].notna().all():
-        ax.axhspan(table["ceiling_low"].iloc[0], table["ceiling_high"].iloc[0], color="0.88")
-        middle = table[["ceiling_low", "ceiling_high"]].iloc[0].mean()
-        ax.text(-0.35, middle, "noise ceiling", va="center")
-    ax.axhline(0, color="0.5", linewidth=0.8)
-    ax.set_xticks(range(len(layers)), list(layers), rotation=40, ha="right")
-    ax.set(title=title, ylabel=ylabel)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.margins(y=0.16)
-    ax.legend(frameon=False, loc="upper right", ncols=2)
-
-
-figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
-draw_layers(ax, fits, "layers and simulated subjects", "mean r (95 % interval)")
-figure.savefig(folder / "subjects.png", dpi=150)
-plt.close(figure)
+ax = pfa.plot_layers(
+    fits,
+    lines="model",
+    value_label="mean r, 95 % interval",
+    fig_title="layers and simulated subjects",
+    show=False,
+    save_opts=folder / "subjects.png",
+)
+plt.close(ax.figure)
 
 # %% [markdown]
 # All blocks of the trained network are related to the data more than chance allows, also those
@@ -235,9 +220,12 @@ beyond_rgb = pfa.compare_to_reference(
     colours, people, method="spearman", controls=rgb, num_perms=999, num_boot=1000
 )
 
-figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained", sharey=True)
-draw_layers(axes[0], as_people, "colours, as people see them", "Spearman's r (95 % interval)")
-draw_layers(axes[1], beyond_rgb, "with red, green and blue held constant", "")
+figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.4), layout="constrained", sharey=True)
+titles = ("colours, as people see them", "with red, green and blue held constant")
+for ax, fitted, title in zip(axes, (as_people, beyond_rgb), titles, strict=True):
+    pfa.plot_layers(
+        fitted, lines="model", value_label="Spearman's r", fig_title=title, ax=ax, show=False
+    )
 figure.savefig(folder / "colours.png", dpi=150)
 plt.close(figure)
 
