@@ -10,6 +10,8 @@ import rsatoolbox
 from scipy import stats
 
 import pytorch_feature_analysis as pfa
+from pytorch_feature_analysis.permuted_items import permuted_agreements
+from pytorch_feature_analysis.resampled_items import Resampled, spread_of
 
 N = 12
 NAMES = [f"image {k}" for k in range(N)]
@@ -301,6 +303,13 @@ def test_permutations_with_controls_permute_what_is_left():
         )
         for order in itertools.permutations(range(5))
     ]
+    orders = np.array(list(itertools.permutations(range(5))))
+    cells = [
+        np.stack([pfa.get_upper_triang(matrix) for matrix in matrices])
+        for matrices in (rows["matrix"], subjects["matrix"], [control[0]])
+    ]
+    permuted = permuted_agreements(cells[0], cells[1], orders, "pearson", cells[2])
+    np.testing.assert_allclose(permuted[:, 0], null, atol=1e-10)
     assert found["r"][0] == pytest.approx(null[0], abs=1e-10)
     assert found["p"][0] == pytest.approx(np.mean(np.abs(null) >= abs(null[0]) - 1e-9), abs=1e-12)
 
@@ -425,6 +434,23 @@ def test_draws_leave_copies_out_and_follow_subjects():
     for what, expected, n in (("stimuli", items, 12), ("subjects", of_subjects, 4)):
         alone = pfa.compare_to_reference(rows, subjects, num_boot=400, resample=what)
         assert alone["se"][0] == pytest.approx(np.sqrt(expected * n / (n - 1)), rel=0.15)
+
+
+def test_variances_of_draws_are_put_together_as_published():
+    rng = np.random.default_rng(0)
+    drawn = rng.normal(size=(3, 500, 2))
+    drawn = (drawn - drawn.mean(axis=1, keepdims=True)) / drawn.std(axis=1, ddof=1, keepdims=True)
+    # Of both 2.5, of items and of subjects 1 each: 0.5 is of what they share.
+    resampled = Resampled(np.sqrt(2.5) * drawn[0], drawn[1], drawn[2])
+    spread = spread_of(resampled, 12, 4)
+    a, b = 12 / 11, 4 / 3
+    np.testing.assert_allclose(spread.error**2, a + b - 0.5 * a * b)
+    assert spread.degrees == 3
+    # Never less than of either alone, nor more than of both.
+    less = spread_of(Resampled(3 * drawn[0], drawn[1], drawn[2]), 12, 4)
+    np.testing.assert_allclose(less.error**2, b)
+    more = spread_of(Resampled(np.sqrt(1.5) * drawn[0], drawn[1], drawn[2]), 12, 4)
+    np.testing.assert_allclose(more.error**2, 1.5)
 
 
 def test_differences_are_paired():
