@@ -105,11 +105,11 @@ def chunks(stimuli: Iterable[Stimulus], batch_size: int) -> Iterator[list[Stimul
 
 def _source(dataset: str, split: str, given: Any) -> Source:
     owner = f"datasets['{dataset}']" + ("" if split == WHOLE else f"['{split}']")
-    if isinstance(given, (str, os.PathLike)):
+    if _is_path(given):
         return _of_pictures(dataset, split, _read_folder(Path(given), owner), owner)
     if isinstance(given, pd.DataFrame):
         return _of_pictures(dataset, split, given, owner)
-    if isinstance(given, (list, tuple)) and given and isinstance(given[0], (str, os.PathLike)):
+    if isinstance(given, (list, tuple)) and given and _is_path(given[0]):
         table = pd.DataFrame({"path": [os.fspath(path) for path in given]})
         return _of_pictures(dataset, split, table, owner)
     if not isinstance(given, Iterable) and not hasattr(given, "__getitem__"):
@@ -155,6 +155,8 @@ def _of_pictures(dataset: str, split: str, table: pd.DataFrame, owner: str) -> S
     has_targets = "target" in table.columns
     targets = [_plain(value) for value in table["target"]] if has_targets else [None] * len(keys)
     checked = check_images(paths, argument=owner)
+    # Workers may stand in other folders.
+    paths = [Path(path).absolute() if _is_path(path) else path for path in paths]
     return Source(
         dataset,
         split,
@@ -164,6 +166,10 @@ def _of_pictures(dataset: str, split: str, table: pd.DataFrame, owner: str) -> S
         content=fingerprint([one.sha256 for one in checked]),
         n_stimuli=len(keys),
     )
+
+
+def _is_path(path: Any) -> bool:
+    return isinstance(path, (str, os.PathLike))
 
 
 def _read_folder(folder: Path, owner: str) -> pd.DataFrame:

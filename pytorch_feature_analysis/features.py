@@ -166,7 +166,8 @@ def extract_features(
     threads = torch.get_num_threads() if num_threads is None else num_threads
     threads = check_count(threads, argument="num_threads")
     check_num_cores(num_cores)
-    folder = check_path(out_folder, argument="out_folder")
+    # Workers may stand in other folders.
+    folder = check_path(out_folder, argument="out_folder").absolute()
     sources = check_sources(datasets)
 
     of_model = {

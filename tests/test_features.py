@@ -264,6 +264,19 @@ def test_subsets_are_taken_by_name(tmp_path):
         pfa.read_features(tmp_path, subsets={"nois": [0]})
 
 
+def test_workers_in_other_folders_find_what_was_named_from_here(
+    folder_of_classes, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    relative = folder_of_classes.relative_to(tmp_path)
+    (source,) = features.check_sources({"pets": relative})
+    assert all(one.image.is_absolute() for one in source.stimuli())
+    made = extract(prepared(Maps()), {"pets": relative}, "store")
+    path = Path(made["path"].item())
+    assert path.is_absolute()
+    assert path.is_relative_to(tmp_path / "store" / "pets")
+
+
 # webdataset leaves a shard open that it was not read to the end of, as the first stimulus is.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
