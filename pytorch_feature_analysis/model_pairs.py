@@ -140,7 +140,8 @@ def _shared_models(
     every = dict.fromkeys(key for own in keys for key in own)
     lacking = {}
     for dataset, own in zip(datasets, keys, strict=True):
-        missing = [name_of(key) for key in every if key not in set(own)]
+        there = set(own)
+        missing = [name_of(key) for key in every if key not in there]
         if missing:
             lacking[dataset] = missing
     if lacking and not intersect:

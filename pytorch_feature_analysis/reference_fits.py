@@ -257,7 +257,8 @@ def controls_among(
     if not controls:
         return None
     for control in controls:
-        lacking = [key for key in entries if key not in set(control.entry_keys)]
+        known = set(control.entry_keys)
+        lacking = [key for key in entries if key not in known]
         if lacking:
             raise ValueError(
                 f"`controls` lack {len(lacking)} of the entries that are compared, such as"

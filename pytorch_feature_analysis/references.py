@@ -161,7 +161,8 @@ def report_dropped(own: Sequence[EntryKey], reference: Reference) -> None:
         (own, reference.entry_keys, f"{reference.name} lacks"),
         (reference.entry_keys, own, "the rows lack"),
     ):
-        dropped = [key for key in these if key not in set(those)]
+        known = set(those)
+        dropped = [key for key in these if key not in known]
         if dropped:
             logger.warning(
                 "%s %d of %d entries, which are left out: %s.",
@@ -189,8 +190,8 @@ def _as_stack(reference: Any, argument: str) -> pd.DataFrame:
                 f"`{argument}` is a table whose index and columns name other entries:"
                 f" {in_words(map(name_of, set(rows) ^ set(columns)))} in one alone."
             )
-        places = [columns.index(key) for key in rows]
-        reference = reference.to_numpy()[:, places], rows
+        places = {key: place for place, key in enumerate(columns)}
+        reference = reference.to_numpy()[:, [places[key] for key in rows]], rows
     is_pair = isinstance(reference, (tuple, list)) and len(reference) == 2
     if is_pair and isinstance(reference[0], np.ndarray) and reference[0].ndim == 2:
         matrix, keys = reference

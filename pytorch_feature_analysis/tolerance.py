@@ -297,7 +297,8 @@ def _crossing(
                 f"{row} must have entries of at least two levels of '{name}', but has only"
                 f" {found[0]!r}."
             )
-    empty = [cell for cell in itertools.product(*levels) if cell not in set(cells)]
+    filled = set(cells)
+    empty = [cell for cell in itertools.product(*levels) if cell not in filled]
     if empty and not allow_missing:
         raise ValueError(
             f"{row} has no entry for ({first}, {second}) {in_words(empty, most=10)}. Cross the two"

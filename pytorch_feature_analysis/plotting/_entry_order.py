@@ -45,7 +45,8 @@ def _places(named: Sequence[Any], keys: Sequence[tuple[Hashable, ...]]) -> list[
     whole = [name if isinstance(name, tuple) else (name,) for name in named]
     known = {key: place for place, key in enumerate(keys)}
     strange = [key for key in whole if key not in known]
-    lacking = [key for key in keys if key not in set(whole)]
+    there = set(whole)
+    lacking = [key for key in keys if key not in there]
     if strange or lacking or len(set(whole)) < len(whole):
         raise ValueError(
             "`order` must name every entry once; it names"

@@ -77,7 +77,8 @@ def categories_of(
     blank = {model for model, value in said.items() if pd.isna(value)}
     found = [_NO_VALUE if model in blank else said[model] for model in models]
     values = [*(said[model] for model in said if model not in blank), _NO_VALUE]
-    return found, [value for value in dict.fromkeys(values) if value in set(found)]
+    said_of_any = set(found)
+    return found, [value for value in dict.fromkeys(values) if value in said_of_any]
 
 
 def pair_kinds(

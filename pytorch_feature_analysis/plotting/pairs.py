@@ -136,7 +136,8 @@ def plot_dataset_scatter(
             f" {measures[1]!r}; take one measure with df_filter."
         )
     models = [models_of(row) for row in rows]
-    shared = [model for model in models[0] if model in set(models[1])]
+    there = set(models[1])
+    shared = [model for model in models[0] if model in there]
     x, y = (
         values_of(row)[np.ix_(places, places)]
         for row, places in (
