@@ -16,8 +16,9 @@ RDMs of every order
     `get_rdms`, `plan_rdms`, `get_meta_rdms`, `get_mean_rdms`, `compute_rdm`, `corr_dissim`,
     `dissim_defs`
 Stacks and their files
-    `read_rdms`, `write_rdms`, `check_rdm_stack`, `subset_rdm_df`, `stack_columns`; to and from
-    another package, `to_rsatoolbox` and `from_rsatoolbox`
+    `read_rdms`, `write_rdms`, `check_rdm_stack`, `subset_rdm_df`, `stack_columns`; what a stack is
+    made of, `stack_lineage` and, as a paper says it, `methods_text`; to and from another package,
+    `to_rsatoolbox` and `from_rsatoolbox`
 Pictures
     `rdm_mds` (also `my_mds`), `mds_coordinates`, `plot_heatmap`, `linkage_order`,
     `plot_layers`, `plot_metric_comparison`, `plot_measure_comparison`, `style_similarity`,
@@ -109,6 +110,7 @@ from pytorch_feature_analysis.images import (
 from pytorch_feature_analysis.inference import compare_fits, compare_to_reference
 from pytorch_feature_analysis.layer_studies import get_net_similarity, grid_groups
 from pytorch_feature_analysis.layers import fetch_layers, index_nested
+from pytorch_feature_analysis.lineage import stack_lineage
 from pytorch_feature_analysis.linear_probe import score_probabilities
 from pytorch_feature_analysis.linkage import linkage_order
 from pytorch_feature_analysis.matrices import (
@@ -121,6 +123,7 @@ from pytorch_feature_analysis.matrices import (
 from pytorch_feature_analysis.mean_rdms import get_mean_rdms
 from pytorch_feature_analysis.measure_comparison import compare_measures
 from pytorch_feature_analysis.meta_rdms import get_meta_rdms
+from pytorch_feature_analysis.methods import methods_text
 from pytorch_feature_analysis.metric_comparison import compare_rdm_metrics
 from pytorch_feature_analysis.minibatch import get_minibatch_cka
 from pytorch_feature_analysis.model_probes import probe_models
@@ -275,6 +278,7 @@ __all__ = [
     "load_image",
     "max_disagreement",
     "mds_coordinates",
+    "methods_text",
     "minibatch_cka",
     "mutual_knn",
     "my_mds",
@@ -336,6 +340,7 @@ __all__ = [
     "similarity_table",
     "stack_columns",
     "stack_from_matrices",
+    "stack_lineage",
     "standard_transform",
     "stderr",
     "stratified_subset",

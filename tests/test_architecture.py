@@ -53,7 +53,8 @@ LEVELS = {
     ],
     "2b": [
         *["accumulation", "activation_schema", "activation_sources", "activations"],
-        *["anova_design", "chosen_measures", "decoding_plan", "linkage", "model_sets", "planning"],
+        *["anova_design", "chosen_measures", "decoding_plan", "lineage", "linkage"],
+        *["model_sets", "planning"],
         *["probe_settings", "regroup", "stack_parquet", "stack_subset", "stimulus_names"],
         *["table_models", "bridges._content", "bridges._descriptors", "bridges._layout"],
         "bridges.csv_long",
@@ -62,7 +63,8 @@ LEVELS = {
         *["bridges.arrays", "bridges.hdf5", "bridges.mat", "bridges.netcdf"],
         "bridges.rsatoolbox",
         *["activation_groups", "anova_sums", "anova_tables", "decoding_table", "group_comparison"],
-        *["measured_patterns", "meta_frame", "model_pairs", "rdm_jobs", "references"],
+        *["measured_patterns", "meta_frame", "metric_words", "model_pairs", "rdm_jobs"],
+        "references",
         "stack_pickle",
     ],
     "2d": [
@@ -75,7 +77,8 @@ LEVELS = {
     "3": [
         *["activation_files", "activation_frames", "anova", "comparisons", "decoding"],
         *["decoding_rdms", "feature_store", "features", "mean_rdms", "measure_comparison"],
-        *["meta_rdms", "metric_comparison", "minibatch", "model_probes", "model_rdms"],
+        *["meta_rdms", "methods", "metric_comparison", "minibatch", "model_probes"],
+        "model_rdms",
         *["noise_ceilings", "pattern_rdms", "permutation_tests", "probes", "rdm_regression"],
         "rdms",
         *["sample_sizes", "similarity_scores", "tolerance"],

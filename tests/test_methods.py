@@ -1,0 +1,156 @@
+"""The methods section says what is in the stack, number by number, and nothing that is not."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pytorch_feature_analysis as pfa
+from pytorch_feature_analysis.dissimilarity import METRICS
+from pytorch_feature_analysis.measured_rdms import CROSSVALIDATED
+from pytorch_feature_analysis.metric_words import metric_in_words
+from pytorch_feature_analysis.similarity import MEASURES
+
+KEYS = tuple((name,) for name in ("cup", "hat", "car", "dog"))
+
+
+def first_order(metric="corr", n_entries=4):
+    rng = np.random.default_rng(0)
+    matrices = []
+    for _ in range(6):
+        upper = np.triu(rng.random((n_entries, n_entries)), 1)
+        matrices.append(upper + upper.T)
+    return pd.DataFrame(
+        {
+            "model": np.repeat(["small", "large"], 3),
+            "layer": ["conv1", "conv2", "fc1"] * 2,
+            "matrix": matrices,
+            "entry_keys": [KEYS[:n_entries]] * 6,
+            "dissim_metric": metric,
+        }
+    )
+
+
+def second_order(**options):
+    groups = {"grouping_variables": ["model"], "progress": False} | options
+    return pfa.get_meta_rdms(first_order(), None, ["layer"], **groups)
+
+
+def paragraphs(*args, **options):
+    return pfa.methods_text(*args, **options).split("\n\n")
+
+
+def test_numbers_of_a_first_order():
+    first, *_ = paragraphs(first_order())
+    assert first == (
+        "6 representational dissimilarity matrices (RDMs) were computed, which differ in model (2)"
+        " and layer (3). Each holds the dissimilarities of 4 entries, 6 pairs."
+        " Dissimilarity was 1 \N{MINUS SIGN} Pearson's correlation."
+    ).replace(
+        "key (4)", next(iter(pfa.stack_lineage(first_order())["entry_variables"][0])) + " (4)"
+    )
+
+
+def test_numbers_of_a_second_order():
+    _, second, *_ = paragraphs(second_order(dissim_metrics=["spearman"], num_perms=20))
+    assert second.startswith(
+        "These RDMs were compared with each other, which gave 2 RDMs of the second order, which"
+        " differ in model (2). Each holds the dissimilarities of 3 entries (layer), 3 pairs."
+    )
+    assert "Spearman's rank correlation of the 6 cells above the diagonals of two RDMs." in second
+    assert "20 shuffles" in second
+
+
+def test_a_metric_that_a_stack_does_not_know_is_asked_for_and_the_stack_below_says_it():
+    stack = second_order()
+    assert "does not say by what metric" in paragraphs(stack)[0]
+    first, *_ = paragraphs(stack, below=[first_order("euclidean_distance")])
+    assert "does not say" not in first
+    assert "Dissimilarity was the Euclidean distance." in first
+
+
+def test_metrics_below_are_named_by_their_order():
+    stack = pd.concat([first_order("corr"), first_order("cosine")], ignore_index=True)
+    second = pfa.get_meta_rdms(
+        stack, None, ["layer"], grouping_variables=["model", "dissim_metric"], progress=False
+    )
+    assert "differ in metric of the first order (2) and model (2)" in paragraphs(second)[1]
+
+
+def test_a_file_says_how_the_networks_were_run(tmp_path):
+    made = {
+        "row_key": [f"key {k}" for k in range(6)],
+        "run_id": "run",
+        "model_hash": ["a"] * 3 + ["b"] * 3,
+        "images_hash": "c",
+        "preprocessing": "resize 256",
+        "layers": "{}",
+        "random_state": 7,
+        "batch_size": 16,
+        "num_threads": 2,
+        "device": "cpu",
+        "versions": "pytorch_feature_analysis 9.9, torch 8.8",
+    }
+    path = tmp_path / "rdms.parquet"
+    pfa.write_rdms(first_order().assign(**made), path)
+    text = pfa.methods_text(path)
+    for words in (
+        "Images were prepared so: resize 256.",
+        "16 images at a time",
+        "The seed was 7.",
+        "2 different sets of weights and 1 of images",
+        "computed with pytorch_feature_analysis 9.9, torch 8.8.",
+    ):
+        assert words in text
+    # Without the file none of it is known.
+    assert "9.9" not in pfa.methods_text(first_order())
+    assert pfa.__version__ in pfa.methods_text(first_order())
+    # The stack of a higher order has it from the one below.
+    assert "The seed was 7." in paragraphs(second_order(), below=[path])[0]
+
+
+def test_missing_cells_are_counted():
+    stack = first_order()
+    for row in (1, 4):
+        stack["matrix"][row][[0, 1], [1, 0]] = np.nan
+    assert "2 cells, in 2 of 6 RDMs, have no value (NaN)." in pfa.methods_text(stack)
+
+
+def test_measures_compare_representations_and_bring_their_papers():
+    rng = np.random.default_rng(0)
+    rows = [{"layer": layer, "activations": rng.normal(size=(8, 5))} for layer in ("a", "b", "c")]
+    frame = pd.DataFrame(rows).rename(columns={"activations": "activations"})
+    keys = tuple((f"image {k}",) for k in range(8))
+    frame["entry_keys"] = [keys] * 3
+    stack = pfa.get_similarity_rdms(frame, ["linear_cka", "svcca"], progress=False)
+    first, second, *_ = paragraphs(stack)
+    assert first.startswith("Patterns of 8 entries")
+    assert "3 sources" in first
+    assert second.startswith("These representations were compared with each other")
+    assert "1 \N{MINUS SIGN} linear CKA or 1 \N{MINUS SIGN} SVCCA." in second
+    text = pfa.methods_text(stack)
+    assert re.search(r"^Kornblith, S\..+\(2019\).+1905\.00414$", text, re.MULTILINE)
+    assert re.search(r"^Raghu, M\..+\(2017\).+1706\.05806$", text, re.MULTILINE)
+    assert "Examples" not in text
+
+
+@pytest.mark.parametrize("name", [*METRICS, *CROSSVALIDATED, *MEASURES, "svm_accuracy"])
+def test_every_metric_has_words(name):
+    assert metric_in_words(name) != f"'{name}'"
+
+
+def test_a_metric_of_ones_own_keeps_its_name():
+    assert metric_in_words("mine") == "'mine'"
+
+
+def test_similarities_are_taken_from_one():
+    assert metric_in_words("linear_cka(debiased=True)").startswith("1 \N{MINUS SIGN} linear CKA")
+    assert metric_in_words("angular_procrustes") == "the angular Procrustes distance"
+
+
+def test_stacks_below_must_be_of_lower_orders():
+    with pytest.raises(ValueError, match=r"`below\[0\]` is of order 2, and `rdm_df` of order 1"):
+        pfa.methods_text(first_order(), below=[second_order()])
+    with pytest.raises(ValueError, match="two stacks of order 1"):
+        pfa.methods_text(second_order(), below=[first_order(), first_order()])
