@@ -1,0 +1,155 @@
+"""The page of `explore`: Bokeh's plots, the data, and the script that links them, in one file.
+
+What comes from the user is in one place, a block of JSON that is never run; the page makes text
+of it, and its policy forbids every other script and every address outside the file.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from importlib import resources
+from typing import Any
+
+# One after the other in one scope.
+_SCRIPTS = ("data.js", "rdm.js", "map.js", "details.js", "choices.js", "main.js")
+_COLOURS = "Magma256"
+_MISSING = "#a8a8ae"
+# Of marks on the heat map: told from all of its colours.
+_MARK = "#35d0ff"
+_POINT = "#4477aa"
+
+
+def render_page(data: dict[str, Any]) -> str:
+    """Return the whole page for what `explore` has gathered."""
+    from bokeh.embed import json_item
+    from bokeh.resources import Resources
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    library = "\n".join(
+        Resources(mode="inline", components=["bokeh"], log_level="error").js_raw
+    ).replace("</script", "<\\/script")
+    own = "".join(_read(name) for name in _SCRIPTS)
+    script = f'(() => {{\n"use strict";\n{own}}})();\n'
+    plots = {"rdm": json_item(_heat_map()), "map": json_item(_point_map())}
+    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(
+        _read("page.html")
+    )
+    return template.render(
+        title=data["title"],
+        policy=Markup(_policy(library, script)),
+        style=Markup(_read("page.css")),
+        library=Markup(library),
+        script=Markup(script),
+        data=Markup(_inert(data | {"colours": _palette(), "missing": _MISSING, "plots": plots})),
+    )
+
+
+def _read(name: str) -> str:
+    folder = resources.files("pytorch_feature_analysis") / "explorer_page"
+    return (folder / name).read_text(encoding="utf-8")
+
+
+def _inert(data: dict[str, Any]) -> str:
+    """Return JSON that no HTML parser finds a tag or an end in."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _policy(*scripts: str) -> str:
+    """Return the policy of a page that runs these scripts alone and fetches nothing."""
+    hashes = [
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        for script in scripts
+    ]
+    return (
+        f"default-src 'none'; script-src {' '.join(hashes)}; style-src 'unsafe-inline';"
+        " img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _palette() -> list[str]:
+    from bokeh import palettes
+
+    return list(getattr(palettes, _COLOURS))
+
+
+def _plot(name: str, **ranges: Any) -> Any:
+    """Return an empty square without axes, whose frame is all there is of it."""
+    from bokeh.models import PanTool, WheelZoomTool
+    from bokeh.plotting import figure
+
+    zoom, pan = WheelZoomTool(), PanTool()
+    plot = figure(
+        name=name,
+        tools=[pan, zoom],
+        active_scroll=zoom,
+        active_drag=pan,
+        toolbar_location=None,
+        x_axis_location=None,
+        y_axis_location=None,
+        min_border=0,
+        outline_line_color=None,
+        background_fill_color=None,
+        border_fill_color=None,
+        sizing_mode="stretch_both",
+        **ranges,
+    )
+    plot.grid.visible = False
+    return plot
+
+
+def _heat_map() -> Any:
+    import numpy as np
+    from bokeh.models import ColumnDataSource, LinearColorMapper, Range1d
+
+    plot = _plot("rdm", x_range=Range1d(0, 1), y_range=Range1d(1, 0))
+    mapper = LinearColorMapper(
+        name="colours", palette=_palette(), low=0, high=1, nan_color=_MISSING
+    )
+    cells = {"image": [np.zeros((1, 1), dtype=np.float32)], "x": [0], "y": [0]}
+    plot.image(
+        source=ColumnDataSource(cells | {"dw": [1], "dh": [1]}, name="cells"),
+        color_mapper=mapper,
+    )
+    for name, colour, width in (("marks", _MARK, 1.5), ("cell", "white", 2)):
+        plot.quad(
+            source=ColumnDataSource({"left": [], "right": [], "top": [], "bottom": []}, name=name),
+            fill_color=colour,
+            fill_alpha=0.16 if name == "marks" else 0,
+            line_color=colour,
+            line_width=width,
+        )
+    return plot
+
+
+def _point_map() -> Any:
+    from bokeh.models import ColumnDataSource, Range1d
+
+    plot = _plot("map", x_range=Range1d(-1.15, 1.15), y_range=Range1d(-1.15, 1.15))
+    plot.segment(
+        "x0",
+        "y0",
+        "x1",
+        "y1",
+        source=ColumnDataSource({"x0": [], "y0": [], "x1": [], "y1": []}, name="link"),
+        line_color=_MARK,
+        line_width=2,
+    )
+    plot.scatter(
+        source=ColumnDataSource({"x": [], "y": [], "colour": [], "size": []}, name="points"),
+        size="size",
+        fill_color="colour",
+        line_color="white",
+        line_width=1,
+    )
+    plot.scatter(
+        source=ColumnDataSource({"x": [], "y": [], "size": []}, name="rings"),
+        size="size",
+        fill_color=None,
+        line_color=_MARK,
+        line_width=3,
+    )
+    return plot
