@@ -112,7 +112,7 @@ class Maps:
     def __init__(
         self, *, method: str, num_starts: int, random_state: RandomState, symmetrize: bool
     ) -> None:
-        self._options = {
+        self._options: dict[str, Any] = {
             "method": method,
             "num_starts": num_starts,
             "random_state": random_state,

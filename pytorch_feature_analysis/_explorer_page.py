@@ -18,7 +18,8 @@ _COLOURS = "Magma256"
 _MISSING = "#a8a8ae"
 # Of marks on the heat map: told from all of its colours.
 _MARK = "#35d0ff"
-_POINT = "#4477aa"
+# Points lie within 1 of the middle of the map; this much is shown.
+_REACH = 1.15
 
 
 def render_page(data: dict[str, Any]) -> str:
@@ -105,22 +106,27 @@ def _heat_map() -> Any:
     import numpy as np
     from bokeh.models import ColumnDataSource, LinearColorMapper, Range1d
 
-    plot = _plot("rdm", x_range=Range1d(0, 1), y_range=Range1d(1, 0))
+    plot = _plot("rdm", x_range=Range1d(start=0, end=1), y_range=Range1d(start=1, end=0))
     mapper = LinearColorMapper(
         name="colours", palette=_palette(), low=0, high=1, nan_color=_MISSING
     )
-    cells = {"image": [np.zeros((1, 1), dtype=np.float32)], "x": [0], "y": [0]}
+    cells: dict[str, Any] = {"image": [np.zeros((1, 1), dtype=np.float32)], "x": [0], "y": [0]}
+    cells |= {"dw": [1], "dh": [1]}
     plot.image(
-        source=ColumnDataSource(cells | {"dw": [1], "dh": [1]}, name="cells"),
+        source=ColumnDataSource(cells, name="cells"),
         color_mapper=mapper,
     )
-    for name, colour, width in (("marks", _MARK, 1.5), ("cell", "white", 2)):
+    for name, colour, fill, line in (
+        ("marks", _MARK, 0.16, 1.5),
+        ("cross", "white", 0.22, 0),
+        ("cell", "white", 0, 2),
+    ):
         plot.quad(
             source=ColumnDataSource({"left": [], "right": [], "top": [], "bottom": []}, name=name),
             fill_color=colour,
-            fill_alpha=0.16 if name == "marks" else 0,
-            line_color=colour,
-            line_width=width,
+            fill_alpha=fill,
+            line_color=colour if line else None,
+            line_width=line,
         )
     return plot
 
@@ -128,7 +134,8 @@ def _heat_map() -> Any:
 def _point_map() -> Any:
     from bokeh.models import ColumnDataSource, Range1d
 
-    plot = _plot("map", x_range=Range1d(-1.15, 1.15), y_range=Range1d(-1.15, 1.15))
+    limits = {"start": -_REACH, "end": _REACH}
+    plot = _plot("map", x_range=Range1d(**limits), y_range=Range1d(**limits))
     plot.segment(
         "x0",
         "y0",

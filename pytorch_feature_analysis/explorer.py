@@ -48,7 +48,7 @@ def explore(
     symmetrize: bool = False,
     progress: bool = True,
 ) -> Path:
-    """Write a page on which a stack of RDMs can be explored, in one file that needs no network.
+    r"""Write a page on which a stack of RDMs can be explored, in one file that needs no network.
 
     A row is chosen by its columns, and a slider steps through rows, such as the layers of a
     network. Its RDM is a heat map and a map (MDS) side by side: what is pointed at or chosen in
@@ -76,7 +76,7 @@ def explore(
         Title of the page; default the name of the stack.
     picture_size : int, default 256
         Longer side of pictures in pixels; smaller ones are not enlarged. Above 256 pictures or
-        so, they become smaller, so that all have at most 2\\ :sup:`24` pixels together.
+        so, they become smaller, so that all have at most 2\ :sup:`24` pixels together.
     method, num_starts, random_state
         Of the maps, as in `mds_coordinates`. Each is turned (Procrustes) towards the last one of
         the same entries, so that points move no more than they must.
@@ -145,7 +145,7 @@ def explore(
     keys = list(variables)
     own_labels = by_entry(labels, keys, argument="labels")
     sources = sources_by_row(pictures, checked, keys)
-    data = {
+    data: dict[str, Any] = {
         "title": _title(checked) if title is None else str(title),
         "step": step_of(choices, step),
         "columns": [
@@ -161,9 +161,10 @@ def explore(
         method=method, num_starts=num_starts, random_state=random_state, symmetrize=symmetrize
     )
     thumbnails = Thumbnails()
-    data |= _sets(checked, sources, keys, thumbnails)
+    sets, set_of_row = _sets(checked, sources, keys, thumbnails)
+    data["sets"] = sets
     data["pictures"] = thumbnails.encoded(side, progress=progress)
-    data["rows"] = _rows(checked, matrices, choices, data.pop("set_of_row"), maps, progress)
+    data["rows"] = _rows(checked, matrices, choices, set_of_row, maps, progress)
     if maps.unplaced:
         logger.warning(
             "%d of %d rows have no map on the page. %s",
@@ -198,7 +199,7 @@ def _sets(
     sources: Sequence[Mapping[Hashable, Any]],
     keys: Sequence[Hashable],
     thumbnails: Thumbnails,
-) -> dict[str, Any]:
+) -> tuple[list[dict[str, list[int]]], list[int]]:
     """Return the different lists of entries with their pictures, and which one each row has."""
     number_of = {key: k for k, key in enumerate(keys)}
     numbers: dict[Any, int] = {}
@@ -213,7 +214,7 @@ def _sets(
             ]
             sets.append({"entries": [number_of[key] for key in row_keys], "pictures": shown})
         set_of_row.append(numbers[identity])
-    return {"sets": sets, "set_of_row": set_of_row}
+    return sets, set_of_row
 
 
 def _rows(
@@ -228,15 +229,14 @@ def _rows(
 
     places = [{text: k for k, text in enumerate(dict.fromkeys(c))} for c in choices.values()]
     metrics = stack["dissim_metric"].astype(str) if "dissim_metric" in stack else None
-    rows = []
-    for k in tqdm(range(len(stack)), "maps", disable=not (progress and len(stack) > 1)):
-        rows.append(
-            {
-                "at": [of[texts[k]] for of, texts in zip(places, choices.values(), strict=True)],
-                "set": set_of_row[k],
-                "measure": "" if metrics is None else metrics.iloc[k],
-                **matrix_data(matrices[k]),
-                **maps.of(matrices[k], stack["entry_keys"].iloc[k]),
-            }
-        )
-    return rows
+    bar = tqdm(range(len(stack)), "maps", disable=not (progress and len(stack) > 1))
+    return [
+        {
+            "at": [of[texts[k]] for of, texts in zip(places, choices.values(), strict=True)],
+            "set": set_of_row[k],
+            "measure": "" if metrics is None else metrics.iloc[k],
+            **matrix_data(matrices[k]),
+            **maps.of(matrices[k], stack["entry_keys"].iloc[k]),
+        }
+        for k in bar
+    ]

@@ -2,11 +2,13 @@
 
 const LISTED = 5;
 
+// A picture with its label; a blank with why there is none, or with the label alone.
 function tile(data, i) {
   const label = labelOf(data.entries[i]);
   const picture = data.pictures[i];
+  if (picture === null && !data.lacking[i]) return element("figure", { class: "word" }, element("figcaption", { text: label }));
   const shown = picture === null
-    ? element("div", { class: "blank", text: data.lacking[i] ? "no picture" : label })
+    ? element("div", { class: "blank", text: "no picture" })
     : element("img", { src: picture, alt: "" });
   return element("figure", {}, shown, element("figcaption", { text: label }));
 }
@@ -45,7 +47,7 @@ function drawChosen(data, chosen, choose, clear) {
     { type: "button", class: "chip", text: labelOf(entry), onclick: () => choose(entry) }));
   return [
     element("div", { class: "lead" },
-      i === undefined ? null : tile(data, i),
+      i === undefined || (data.pictures[i] === null && !data.lacking[i]) ? null : tile(data, i),
       element("div", {},
         element("h2", { text: labelOf(lead) }),
         element("dl", {}, ...variables.flatMap(([name, value]) => [

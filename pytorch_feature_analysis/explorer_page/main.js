@@ -13,7 +13,8 @@ function show(row) {
   const { n, measure, points, stress, why } = current;
   byId("summary").textContent = [
     DATA.rows.length > 1 ? `${DATA.rows.length} RDMs` : "", `${n} entries`, measure].filter(Boolean).join(" · ");
-  byId("rdm-name").textContent = "RDM";
+  byId("rdm").setAttribute("aria-label", `RDM of ${n} entries`);
+  byId("map").setAttribute("aria-label", `Map of ${n} entries`);
   drawRdm(current);
   drawMap(current, coloured);
   byId("stress").textContent = points === null ? "" : `stress-1 ${stress < 1e-6 ? 0 : stress.toPrecision(2)}`;

@@ -109,14 +109,14 @@ function placeShapes(settled) {
     }
     const [w, h] = [shape.offsetWidth, shape.offsetHeight];
     const inside = x >= 0 && y >= 0 && x <= width && y <= height;
-    const offsets = [[9, -h / 2], [-9 - w, -h / 2], [-w / 2, -h - 7], [-w / 2, 7], [7, -h - 3], [7, 3], [-w - 7, -h - 3], [-w - 7, 3]];
+    const offsets = [[11, -h / 2], [-11 - w, -h / 2], [-w / 2, -h - 8], [-w / 2, 8], [8, -h - 3], [8, 3], [-w - 8, -h - 3], [-w - 8, 3]];
     const free = ([dx, dy]) => {
       const [l, t, r, b] = [x + dx, y + dy, x + dx + w, y + dy + h];
       return l >= 0 && t >= 0 && r <= width && b <= height &&
         taken.every(([l2, t2, r2, b2]) => r <= l2 || l >= r2 || b <= t2 || t >= b2);
     };
     const found = inside && labels < MOST_LABELS ? offsets.find(free) : undefined;
-    const [dx, dy] = found ?? offsets[x + w + 9 > width ? 1 : 0];
+    const [dx, dy] = found ?? offsets[x + w + 11 > width ? 1 : 0];
     shape.classList.toggle("crowded", found === undefined);
     Object.assign(shape.dataset, { dx, dy });
     shape.style.translate = `${x + dx}px ${y + dy}px`;

@@ -101,25 +101,44 @@ function cellAt(data, event) {
   return x >= 0 && y >= 0 && x < data.n && y < data.n ? [y, x] : null;
 }
 
-// Bands over the rows and columns of these entries, and a box about the cell.
+// Bands over the rows and columns of these entries; neighbours share one, so that the cells are
+// seen. A fainter cross leads to the cell that is pointed at.
 function markRdm(data, places, cell) {
-  const bands = { left: [], right: [], top: [], bottom: [] };
-  const add = (left, right, top, bottom) => {
-    bands.left.push(left); bands.right.push(right); bands.top.push(top); bands.bottom.push(bottom);
-  };
-  for (const i of places) {
-    add(0, data.n, i, i + 1);
-    add(i, i + 1, 0, data.n);
+  const bands = quads();
+  for (const [first, last] of runs(places)) {
+    bands.add(0, data.n, first, last + 1);
+    bands.add(first, last + 1, 0, data.n);
   }
-  rdm.model.get_model_by_name("marks").data = bands;
-  const box = { left: [], right: [], top: [], bottom: [] };
+  rdm.model.get_model_by_name("marks").data = bands.data;
+  const [cross, box] = [quads(), quads()];
   if (cell) {
     const [i, j] = cell;
-    Object.assign(box, { left: [j], right: [j + 1], top: [i], bottom: [i + 1] });
+    cross.add(0, data.n, i, i + 1);
+    cross.add(j, j + 1, 0, data.n);
+    box.add(j, j + 1, i, i + 1);
   }
-  rdm.model.get_model_by_name("cell").data = box;
+  rdm.model.get_model_by_name("cross").data = cross.data;
+  rdm.model.get_model_by_name("cell").data = box.data;
   for (const name of byId("names").children) {
     name.classList.toggle("on", places.includes(Number(name.dataset.place)));
   }
+}
+
+function quads() {
+  const data = { left: [], right: [], top: [], bottom: [] };
+  const add = (left, right, top, bottom) => {
+    data.left.push(left); data.right.push(right); data.top.push(top); data.bottom.push(bottom);
+  };
+  return { data, add };
+}
+
+// First and last of each run of neighbouring places.
+function runs(places) {
+  const found = [];
+  for (const i of [...places].sort((a, b) => a - b)) {
+    if (found.length && found.at(-1)[1] === i - 1) found.at(-1)[1] = i;
+    else found.push([i, i]);
+  }
+  return found;
 }
 
