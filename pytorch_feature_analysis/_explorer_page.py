@@ -7,6 +7,7 @@ of it, and its policy forbids every other script and every address outside the f
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 from importlib import resources
@@ -24,7 +25,6 @@ _REACH = 1.15
 
 def render_page(data: dict[str, Any]) -> str:
     """Return the whole page for what `explore` has gathered."""
-    from bokeh.embed import json_item
     from bokeh.resources import Resources
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
@@ -34,7 +34,6 @@ def render_page(data: dict[str, Any]) -> str:
     ).replace("</script", "<\\/script")
     own = "".join(_read(name) for name in _SCRIPTS)
     script = f'(() => {{\n"use strict";\n{own}}})();\n'
-    plots = {"rdm": json_item(_heat_map()), "map": json_item(_point_map())}
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(
         _read("page.html")
     )
@@ -44,7 +43,7 @@ def render_page(data: dict[str, Any]) -> str:
         style=Markup(_read("page.css")),
         library=Markup(library),
         script=Markup(script),
-        data=Markup(_inert(data | {"colours": _palette(), "missing": _MISSING, "plots": plots})),
+        data=Markup(_inert(data | {"colours": _palette(), "missing": _MISSING, "plots": _plots()})),
     )
 
 
@@ -75,6 +74,14 @@ def _palette() -> list[str]:
     from bokeh import palettes
 
     return list(getattr(palettes, _COLOURS))
+
+
+@functools.cache
+def _plots() -> dict[str, Any]:
+    """Return the plots as Bokeh reads them: made once, for it numbers whatever is made anew."""
+    from bokeh.embed import json_item
+
+    return {"rdm": json_item(_heat_map()), "map": json_item(_point_map())}
 
 
 def _plot(name: str, **ranges: Any) -> Any:
@@ -134,8 +141,8 @@ def _heat_map() -> Any:
 def _point_map() -> Any:
     from bokeh.models import ColumnDataSource, Range1d
 
-    limits = {"start": -_REACH, "end": _REACH}
-    plot = _plot("map", x_range=Range1d(**limits), y_range=Range1d(**limits))
+    across, along = (Range1d(start=-_REACH, end=_REACH) for _ in range(2))
+    plot = _plot("map", x_range=across, y_range=along)
     plot.segment(
         "x0",
         "y0",

@@ -165,7 +165,7 @@ async function open() {
     return entry === null ? null : [current.place.get(entry)];
   });
   byId("rdm-plot").addEventListener("dblclick", () => showAllCells(current.n));
-  byId("map-plot").addEventListener("dblclick", () => setRanges(map.plot, VIEW, VIEW));
+  byId("map-plot").addEventListener("dblclick", () => setRanges(map.plot, map.view, map.view));
   byId("search").addEventListener("input", search);
   document.addEventListener("keydown", onKey);
   new ResizeObserver(() => { placeNames(); makeShapes(current); markMap(map.chosen ?? [], map.pointed ?? []); placeShapes(true); }).observe(byId("map-plot"));

@@ -2,7 +2,6 @@
 
 const map = { plot: null, model: null, at: new Map(), shapes: new Map(), frameRequest: 0 };
 const SLIDE_MS = 450;
-const VIEW = [-1.15, 1.15];
 const MOST_LABELS = 80;
 // Okabe and Ito's colours, told apart by the colour-blind.
 const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a800", "#666666"];
@@ -13,6 +12,7 @@ async function openMap() {
   map.model = await embed("map");
   map.plot = map.model.roots()[0];
   map.frame = byId("map-plot");
+  map.view = [map.plot.x_range.start, map.plot.x_range.end];
   for (const range of [map.plot.x_range, map.plot.y_range]) {
     range.change.connect(() => requestAnimationFrame(() => placeShapes(true)));
   }
