@@ -20,7 +20,7 @@ _MISSING = "#a8a8ae"
 # Of marks on the heat map: told from all of its colours.
 _MARK = "#35d0ff"
 # Points lie within 1 of the middle of the map; this much is shown.
-_REACH = 1.15
+_REACH = 1.2
 
 
 def render_page(data: dict[str, Any]) -> str:
@@ -34,6 +34,7 @@ def render_page(data: dict[str, Any]) -> str:
     ).replace("</script", "<\\/script")
     own = "".join(_read(name) for name in _SCRIPTS)
     script = f'(() => {{\n"use strict";\n{own}}})();\n'
+    shown = data | {"colours": _palette(), "plots": _plots()}
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(
         _read("page.html")
     )
@@ -43,7 +44,7 @@ def render_page(data: dict[str, Any]) -> str:
         style=Markup(_read("page.css")),
         library=Markup(library),
         script=Markup(script),
-        data=Markup(_inert(data | {"colours": _palette(), "missing": _MISSING, "plots": _plots()})),
+        data=Markup(_inert(shown)),
     )
 
 

@@ -1,4 +1,4 @@
-"""The page of `explore`: what is in it, what cannot run in it, and bad input. Without a browser."""
+"""The page of `explore` without a browser: what is in it, what cannot run in it, bad input."""
 
 import base64
 import hashlib
@@ -54,7 +54,9 @@ def page(tmp_path):
 
 def data_of(path):
     text = Path(path).read_text(encoding="utf-8")
-    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
+    (found,) = re.findall(
+        r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL
+    )
     return json.loads(found)
 
 
@@ -101,15 +103,11 @@ def test_what_is_not_symmetric_is_kept_square_and_needs_symmetrize(rng, page):
         page(stack)
     row = page(stack, symmetrize=True)["rows"][1]
     assert row["square"] is True
-    np.testing.assert_array_equal(
-        numbers(row["cells"]).reshape(5, 5), matrix.astype(np.float32)
-    )
+    np.testing.assert_array_equal(numbers(row["cells"]).reshape(5, 5), matrix.astype(np.float32))
     # Oracle: the map of the mean of both directions.
     mean = (matrix + matrix.T) / 2
     expected = pfa.mds_coordinates(stack.iloc[[1]].assign(matrix=[mean]), num_starts=1)
-    np.testing.assert_allclose(
-        pdist(points_of(row)), pdist(expected[["dim1", "dim2"]]), rtol=1e-4
-    )
+    np.testing.assert_allclose(pdist(points_of(row)), pdist(expected[["dim1", "dim2"]]), rtol=1e-4)
 
 
 def test_missing_cells_stay_missing_and_dead_entries_have_no_point(rng, page, caplog):
@@ -402,7 +400,10 @@ def test_names_and_labels_that_hold_markup_are_data_alone(rng, tmp_path):
     text = path.read_text(encoding="utf-8")
     assert "alert(3)" not in text
     assert "nowhere" not in text
-    assert text.count("alert(2)") == text.count("\\u003c/script\\u003e\\u003cscript\\u003ealert(2)") + 2
+    assert (
+        text.count("alert(2)")
+        == text.count("\\u003c/script\\u003e\\u003cscript\\u003ealert(2)") + 2
+    )
 
 
 def test_the_policy_lets_the_two_scripts_of_the_page_run_and_fetches_nothing(rng, tmp_path):
@@ -432,7 +433,7 @@ def test_the_scripts_of_the_page_make_no_markup_of_text():
 
 def test_a_target_that_cannot_be_written_is_refused_before_any_work(rng, tmp_path, monkeypatch):
     monkeypatch.setattr(explorer, "checked_stack", lambda *_, **__: pytest.fail("work was done"))
-    with pytest.raises(FileNotFoundError, match="`out` is '.*', but there is no folder"):
+    with pytest.raises(FileNotFoundError, match=r"`out` is '.*', but there is no folder"):
         pfa.explore(small_stack(rng), out=tmp_path / "no" / "a.html")
     with pytest.raises(IsADirectoryError, match="Add a file name to it"):
         pfa.explore(small_stack(rng), out=tmp_path)
@@ -445,9 +446,10 @@ def test_a_page_that_is_there_is_replaced_whole_or_not_at_all(rng, tmp_path, mon
     def fail(_data):
         raise RuntimeError("half way")
 
-    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="half way"):
+    with monkeypatch.context() as patched:
         patched.setattr(explorer, "render_page", fail)
-        pfa.explore(small_stack(rng), out=path, progress=False)
+        with pytest.raises(RuntimeError, match="half way"):
+            pfa.explore(small_stack(rng), out=path, progress=False)
     assert path.read_text() == "the old one"
     assert pfa.explore(small_stack(rng), out=str(path), progress=False) == path
     assert path.read_bytes().startswith(b"<!doctype html>")
@@ -512,7 +514,9 @@ def test_a_stack_without_rows_or_that_is_none_is_refused(rng, page):
 
 def test_without_bokeh_the_error_says_what_to_install(rng, page, monkeypatch):
     monkeypatch.setitem(sys.modules, "bokeh", None)
-    with pytest.raises(ImportError, match=r"pip install 'pytorch_feature_analysis\[interactive\]'"):
+    with pytest.raises(
+        ImportError, match=r"pip install 'pytorch_feature_analysis\[interactive\]'"
+    ):
         page(small_stack(rng))
 
 

@@ -43,6 +43,9 @@ function drawChosen(data, chosen, choose, clear) {
   const i = data.place.get(lead);
   const variables = Object.entries(DATA.entries[lead].variables).filter(([, value]) => value !== labelOf(lead));
   const others = i === undefined ? [] : neighbours(data, i);
+  const half = others.length / 2;
+  const nearest = others.slice(0, Math.min(LISTED, Math.ceil(half)));
+  const furthest = others.reverse().slice(0, Math.min(LISTED, Math.floor(half)));
   const more = chosen.slice(1, 13).map((entry) => element("button",
     { type: "button", class: "chip", text: labelOf(entry), onclick: () => choose(entry) }));
   return [
@@ -58,8 +61,8 @@ function drawChosen(data, chosen, choose, clear) {
     i === undefined ? element("p", { class: "note", text: "Not an entry of this row." }) : null,
     i !== undefined && !others.length ? element("p", { class: "note", text: "It has no finite dissimilarity in this row." }) : null,
     others.length ? element("div", { class: "lists" },
-      list(data, "Nearest", others.slice(0, LISTED), choose),
-      list(data, "Furthest", others.slice(-LISTED).reverse(), choose)) : null,
+      list(data, "Nearest", nearest, choose),
+      furthest.length ? list(data, "Furthest", furthest, choose) : null) : null,
   ].filter((part) => part !== null);
 }
 

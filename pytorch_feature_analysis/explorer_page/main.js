@@ -17,12 +17,12 @@ function show(row) {
   byId("map").setAttribute("aria-label", `Map of ${n} entries`);
   drawRdm(current);
   drawMap(current, coloured);
-  byId("stress").textContent = points === null ? "" : `stress-1 ${stress < 1e-6 ? 0 : stress.toPrecision(2)}`;
+  byId("stress").textContent = points === null ? "" : `stress-1 ${stress < 1e-3 ? "below 0.001" : stress.toPrecision(2)}`;
   const unplaced = points === null ? [] : current.entries.filter((_, i) => !Number.isFinite(points[2 * i]));
   byId("map-note").textContent = points === null ? `No map. ${why}` : unplaced.length
     ? `No point for ${listed(unplaced.map(labelOf))}: no finite dissimilarity.` : "";
   const missing = current.cells.reduce((count, value) => count + !Number.isFinite(value), 0);
-  byId("rdm-note").textContent = missing ? `${missing} cells have no value (grey).` : "";
+  byId("rdm-note").textContent = missing ? `Grey: no value (${missing} of ${n * n} cells).` : "";
   showPlace(state);
   mark();
 }
@@ -65,7 +65,7 @@ function point(places, event) {
   if (!places || event.pointerType === "touch") return hideTip();
   const names = places.map((i) => labelOf(current.entries[i]));
   const value = places.length === 2 ? [inNumbers(current.cells[places[0] * current.n + places[1]])] : [];
-  showTip(event, [names.join(" – "), ...value]);
+  showTip(event, [names.join(" and "), ...value]);
 }
 
 function listen(panel, found) {
@@ -115,6 +115,7 @@ function onKey(event) {
     const i = current.place.get(state.chosen[0]);
     const next = i === undefined ? 0 : (i + moves[event.key] + current.n) % current.n;
     state.pointed = null;
+    hideTip();
     choose([current.entries[next]]);
   } else return;
   event.preventDefault();

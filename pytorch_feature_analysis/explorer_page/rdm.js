@@ -71,7 +71,7 @@ function nameRows(data) {
   const names = byId("names");
   const named = data.n <= MOST_NAMES;
   byId("rdm").classList.toggle("named", named);
-  byId("rdm").classList.toggle("pictured", named && data.pictures.some((picture) => picture !== null));
+  byId("rdm").classList.toggle("pictured", named && data.pictures.every((picture) => picture !== null));
   names.replaceChildren(...(named ? data.entries.map((entry, i) => {
     const picture = data.pictures[i];
     const name = picture === null
