@@ -86,7 +86,7 @@ def _plots() -> dict[str, Any]:
 
 
 def _plot(name: str, **ranges: Any) -> Any:
-    """Return an empty square without axes, whose frame is all there is of it."""
+    """Return an empty square without axes: a frame, and one pixel around it."""
     from bokeh.models import PanTool, WheelZoomTool
     from bokeh.plotting import figure
 
@@ -99,7 +99,7 @@ def _plot(name: str, **ranges: Any) -> Any:
         toolbar_location=None,
         x_axis_location=None,
         y_axis_location=None,
-        min_border=0,
+        min_border=1,
         outline_line_color=None,
         background_fill_color=None,
         border_fill_color=None,

@@ -122,14 +122,14 @@ def source(page, name):
 
 def cell(page, n, i, j):
     """Where the middle of a cell is on the screen."""
-    box = page.locator("#rdm-plot").bounding_box()
+    box = page.locator("#rdm .frame").bounding_box()
     return box["x"] + (j + 0.5) / n * box["width"], box["y"] + (i + 0.5) / n * box["height"]
 
 
 def place_of(page, position):
     """Where a point is on the screen, by its number among the points."""
     data = source(page, "points")
-    box = page.locator("#map-plot").bounding_box()
+    box = page.locator("#map .frame").bounding_box()
     across, up = data["x"][position] / 1.2, data["y"][position] / 1.2
     return box["x"] + (1 + across) / 2 * box["width"], box["y"] + (1 - up) / 2 * box["height"]
 
@@ -232,13 +232,17 @@ def test_points_are_on_their_way_before_they_are_there(open_page, stack):
         const slider = document.getElementById("slider");
         slider.value = 1;
         slider.dispatchEvent(new Event("input"));
-        await new Promise((done) => setTimeout(done, 180));
-        return Array.from(points.data.x);
+        const [seen, begin] = [[], performance.now()];
+        while (performance.now() - begin < 800) {
+            await new Promise(requestAnimationFrame);
+            seen.push(Array.from(points.data.x));
+        }
+        return seen;
     }""")
-    share = (np.array(seen) - start) / (end - start)
-    np.testing.assert_allclose(share, share[0], atol=1e-2)
-    assert 0 < share[0] < 1
-    page.wait_for_timeout(600)
+    shares = (np.array(seen) - start) / (end - start)
+    np.testing.assert_allclose(shares, np.tile(shares[:, :1], 8), atol=1e-2)
+    assert any(0.02 < share < 0.98 for share in shares[:, 0])
+    assert (np.diff(shares[:, 0]) > -1e-6).all()
     np.testing.assert_allclose(source(page, "points")["x"], end, atol=1e-4)
 
 

@@ -11,7 +11,7 @@ const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 async function openMap() {
   map.model = await embed("map");
   map.plot = map.model.roots()[0];
-  map.frame = byId("map-plot");
+  map.frame = byId("map-plot").parentElement;
   map.view = [map.plot.x_range.start, map.plot.x_range.end];
   for (const range of [map.plot.x_range, map.plot.y_range]) {
     range.change.connect(() => requestAnimationFrame(() => placeShapes(true)));

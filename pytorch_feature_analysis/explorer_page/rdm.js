@@ -13,7 +13,8 @@ function setRanges(plot, [x0, x1], [y0, y1]) {
   plot.y_range.setv({ start: y0, end: y1 });
 }
 
-// The plot has no axes: its frame is the whole element.
+// The plot has no axes. It has a border of a pixel, which Bokeh does not clear, out of sight; within
+// it, its frame is the element around it.
 function toScreen(plot, frame, x, y) {
   const { x_range: xs, y_range: ys } = plot;
   return [
@@ -34,7 +35,7 @@ function toData(plot, frame, event) {
 async function openRdm() {
   rdm.model = await embed("rdm");
   rdm.plot = rdm.model.roots()[0];
-  rdm.frame = byId("rdm-plot");
+  rdm.frame = byId("rdm-plot").parentElement;
   rdm.source = rdm.model.get_model_by_name("cells");
   rdm.NDArray = rdm.source.data.image[0].constructor;
   for (const range of [rdm.plot.x_range, rdm.plot.y_range]) {
