@@ -27,7 +27,6 @@ def render_page(data: dict[str, Any]) -> str:
     """Return the whole page for what `explore` has gathered."""
     from bokeh.resources import Resources
     from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
 
     library = "\n".join(
         Resources(mode="inline", components=["bokeh"], log_level="error").js_raw
@@ -40,11 +39,11 @@ def render_page(data: dict[str, Any]) -> str:
     )
     return template.render(
         title=data["title"],
-        policy=Markup(_policy(library, script)),
-        style=Markup(_read("page.css")),
-        library=Markup(library),
-        script=Markup(script),
-        data=Markup(_inert(shown)),
+        policy=_policy(library, script),
+        style=_read("page.css"),
+        library=library,
+        script=script,
+        data=_inert(shown),
     )
 
 

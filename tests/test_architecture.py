@@ -312,7 +312,8 @@ def test_every_library_that_is_imported_is_declared(sources):
         for source in sources.values()
         for found in read_imports(source)
     }
-    assert _undeclared(needed, "install_requires", "distributed", "hdf5", "rsatoolbox") == []
+    extras = ["distributed", "hdf5", "interactive", "rsatoolbox"]
+    assert _undeclared(needed, "install_requires", *extras) == []
 
 
 def test_every_library_that_the_tests_import_is_declared():
