@@ -22,7 +22,7 @@ Stacks and their files
 Pictures
     `rdm_mds` (also `my_mds`), `mds_coordinates`, `plot_heatmap`, `linkage_order`,
     `plot_layers`, `plot_metric_comparison`, `plot_measure_comparison`, `style_similarity`,
-    `plot_montage`.
+    `plot_montage`. To be explored in a browser: `explore`.
     Of a study of many models on many datasets: `plot_dataset_scatter`, `plot_similarity_spread`,
     `plot_consistency_boxes`, `plot_model_map`, `plot_similarity_against_gap`, `plot_sample_sizes`
 Choice of stimuli
@@ -94,6 +94,7 @@ from pytorch_feature_analysis.dataframes import df_filter, df_filtsort, df_inds2
 from pytorch_feature_analysis.decoding import run_2way_svm_analysis
 from pytorch_feature_analysis.decoding_rdms import get_decoding_rdms
 from pytorch_feature_analysis.dissimilarity import compute_rdm, corr_dissim, dissim_defs
+from pytorch_feature_analysis.explorer import explore
 from pytorch_feature_analysis.feature_store import read_features
 from pytorch_feature_analysis.features import extract_features
 from pytorch_feature_analysis.image_folder import read_image_folder
@@ -241,6 +242,7 @@ __all__ = [
     "dft_cca",
     "dissim_defs",
     "distance_correlation",
+    "explore",
     "extract_features",
     "fetch_layers",
     "filedelete",

@@ -23,6 +23,7 @@ from pytorch_feature_analysis._cli_arguments import (
     read_where,
     what_is_in,
 )
+from pytorch_feature_analysis._cli_explore import explore
 from pytorch_feature_analysis._cli_messages import Group, Step, show_bars
 from pytorch_feature_analysis._cli_options import (
     batch_size_option,
@@ -389,5 +390,5 @@ def mds(
     click.echo(f"{save_opts}: {len(row['entry_keys'])} entries, stress {stress:.4g}")
 
 
-for command in (anova, decode, pick, *STUDY_COMMANDS):
+for command in (anova, decode, explore, pick, *STUDY_COMMANDS):
     main.add_command(command)

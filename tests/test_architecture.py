@@ -22,8 +22,8 @@ PACKAGE = "pytorch_feature_analysis"
 # public face: what stands below it uses the package as its users do.
 LEVELS = {
     "0a": [
-        *["_cells", "_checks", "_decoding", "_locks", "_threads", "_unpickling", "_version"],
-        *["cell_values", "name_patterns"],
+        *["_alignment", "_cells", "_checks", "_decoding", "_locks", "_threads", "_unpickling"],
+        *["_version", "cell_values", "name_patterns"],
     ],
     "0b": ["_files", "_parallel", "dataframes", "gram", "matrices"],
     "0c": ["aggregation", "csv_files", "feature_files", "json_files", "pattern_rows"],
@@ -103,11 +103,13 @@ LEVELS = {
         *["plotting.model_map", "plotting.montage", "plotting.pairs", "plotting.study"],
         "plotting.table",
     ],
-    "5e": ["__init__"],
-    "6a": ["demo_digits", "demo_figures"],
-    "6b": ["demo"],
+    "6a": ["_explorer_data", "_explorer_page", "_explorer_pictures"],
+    "6b": ["explorer"],
+    "6c": ["__init__"],
+    "6d": ["demo_digits", "demo_figures"],
+    "6e": ["demo"],
     "7a": ["_cli_arguments", "_cli_messages", "_cli_options"],
-    "7b": ["_cli_pick", "_cli_study", "_cli_units"],
+    "7b": ["_cli_explore", "_cli_pick", "_cli_study", "_cli_units"],
     "7c": ["cli"],
     "7d": ["__main__"],
 }
@@ -313,7 +315,8 @@ def test_every_library_that_is_imported_is_declared(sources):
         for source in sources.values()
         for found in read_imports(source)
     }
-    assert _undeclared(needed, "install_requires", "distributed", "hdf5", "rsatoolbox") == []
+    extras = ["distributed", "hdf5", "interactive", "rsatoolbox"]
+    assert _undeclared(needed, "install_requires", *extras) == []
 
 
 def test_every_library_that_the_tests_import_is_declared():

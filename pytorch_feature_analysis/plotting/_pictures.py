@@ -40,7 +40,7 @@ def load_pictures(
         identity = source if isinstance(source, str) else id(source)
         if identity not in loaded:
             try:
-                picture = load_image(_as_image(source), keep_alpha=True)
+                picture = load_image(as_image(source), keep_alpha=True)
             except (ValueError, TypeError, OSError) as error:
                 faults.append(f"  {key!r}: {error}")
                 continue
@@ -56,7 +56,7 @@ def load_pictures(
     return pictures
 
 
-def _as_image(source: Any) -> Any:
+def as_image(source: Any) -> Any:
     """Turn an array into a PIL image, and leave paths and images alone."""
     if not isinstance(source, np.ndarray):
         return source
