@@ -15,7 +15,7 @@ from _ratios import state
 import pytorch_feature_analysis as pfa
 
 N_ITEMS, COUNT = 1000, 50
-# The best that searches of six million swaps found, seeds 0 to 9; see docs/benchmarks.rst.
+# The best that searches of six million swaps found, seeds 0 to 9; see docs/performance.rst.
 BEST_KNOWN = (
     0.376961,
     0.372314,
