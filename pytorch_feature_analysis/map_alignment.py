@@ -33,8 +33,9 @@ def procrustes_aligned(
     """
     shared = np.isfinite(points).all(axis=1) & np.isfinite(reference).all(axis=1)
     if not shared.any():
-        raise ValueError("two maps have no item in common, so that neither can be turned to lie on"
-                         " the other")
+        raise ValueError(
+            "two maps have no item in common, so that neither can be turned to lie on the other"
+        )
     middle, target = points[shared].mean(axis=0), reference[shared].mean(axis=0)
     own, other = points[shared] - middle, reference[shared] - target
     left, _, right = np.linalg.svd(own.T @ other)

@@ -2,7 +2,8 @@
 
 Torgerson's classical scaling is one eigendecomposition, and exact for Euclidean distances. Metric
 scaling minimises the raw stress, from the classical solution and from random shifts of it;
-nonmetric scaling does so for the order of the dissimilarities alone. Dissimilarities that are missing have weight zero in both the minimum and the stress.
+nonmetric scaling does so for the order of the dissimilarities alone. Dissimilarities that are
+missing have weight zero in both the minimum and the stress.
 """
 
 from __future__ import annotations
@@ -74,8 +75,9 @@ def embed(
         'metric' minimises the raw stress [1]_, 'nonmetric' the stress-1 with the order of the
         dissimilarities for their sizes [3]_, 'classical' is Torgerson's scaling [2]_.
     num_starts : int, default 8
-        For 'metric' and 'nonmetric', the number of configurations to start from: the classical solution first,
-        then that solution with random shifts of its own size. The least stress is kept.
+        For 'metric' and 'nonmetric', the number of configurations to start from: the classical
+        solution first, then that solution with random shifts of its own size. The least stress is
+        kept.
     random_state : int, numpy Generator or None, default 0
         Where the random starts come from.
     names : sequence, optional
@@ -93,8 +95,9 @@ def embed(
         the positive side. Items that were left out are NaN.
     stress : float
         Raw stress; for 'nonmetric', with the disparities of monotone regression in the place of
-        the dissimilarities. 0 where all distances fit, larger for a worse fit. It grows with the number of
-        pairs and with the square of the dissimilarities: compare `stress_1` between matrices.
+        the dissimilarities. 0 where all distances fit, larger for a worse fit. It grows with the
+        number of pairs and with the square of the dissimilarities: compare `stress_1` between
+        matrices.
 
     Raises
     ------

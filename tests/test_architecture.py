@@ -30,6 +30,7 @@ LEVELS = {
     "0d": ["probe_table"],
     "1a": [
         *["agreement", "checkpoints", "cornet_s", "decoding_folds", "dissimilarity"],
+        *["map_alignment", "nonmetric_mds"],
         "entry_subsets",
         *["fingerprints", "image_folder", "images", "layers", "layouts", "missing_cells"],
         "number_tables",
@@ -44,9 +45,9 @@ LEVELS = {
         *["projection", "resampled_items"],
         *["similarity.cca", "similarity.cka", "similarity.conv_samples", "similarity.neighbors"],
         *["similarity.predictivity", "similarity.rdm_agreement", "similarity.shape"],
-        *["subset_files", "subsets", "tsne"],
+        *["subset_files", "subsets", "tsne", "umap_points"],
     ],
-    "1c": ["resampling", "similarity", "target_subsets"],
+    "1c": ["embedding", "resampling", "similarity", "target_subsets"],
     "2a": [
         *["array_files", "arrow_columns", "image_sets", "model_arguments", "model_table"],
         *["models", "probe_training", "rdm_comparison", "rdm_stack", "stream"],
@@ -56,7 +57,7 @@ LEVELS = {
         *["anova_design", "chosen_measures", "decoding_plan", "linkage", "model_sets", "planning"],
         *["probe_settings", "regroup", "stack_parquet", "stack_subset", "stimulus_names"],
         *["table_models", "bridges._content", "bridges._descriptors", "bridges._layout"],
-        "bridges.csv_long",
+        *["bridges.csv_long", "map_coordinates"],
     ],
     "2c": [
         *["bridges.arrays", "bridges.hdf5", "bridges.mat", "bridges.netcdf"],
@@ -88,15 +89,18 @@ LEVELS = {
     "4c": ["performance"],
     "4d": ["study_file"],
     "4e": ["study"],
+    "5": ["plotting._fonts", "plotting._separation"],
     "5a": [
         *["plotting", "plotting._arguments", "plotting._dots", "plotting._entry_order"],
         *["plotting._figure", "plotting._labels", "plotting._model_pairs", "plotting._pictures"],
     ],
-    "5b": ["plotting._paper", "plotting._point_map", "plotting._projected"],
+    "5b": ["plotting._paper", "plotting._projected"],
+    "5b2": ["plotting._point_map"],
     "5c": ["plotting._deep_map", "plotting._flat_map"],
+    "5c2": ["plotting._map_looks"],
     "5d": [
         *["plotting.gaps", "plotting.heatmap", "plotting.layers", "plotting.mds"],
-        "plotting.metrics",
+        *["plotting.mds_panels", "plotting.metrics", "plotting.shepard"],
         *["plotting.model_map", "plotting.montage", "plotting.pairs", "plotting.study"],
         "plotting.table",
     ],
@@ -123,6 +127,7 @@ LAZY = {
     "rsatoolbox": "2",
     "sklearn": "0",
     "tqdm": "0",
+    "umap": "1",
 }
 
 # Levels 0 and 1 are about arrays, but for these, which are about networks.
@@ -310,7 +315,9 @@ def test_every_library_that_is_imported_is_declared(sources):
         for source in sources.values()
         for found in read_imports(source)
     }
-    assert _undeclared(needed, "install_requires", "distributed", "hdf5", "rsatoolbox") == []
+    assert (
+        _undeclared(needed, "install_requires", "distributed", "hdf5", "rsatoolbox", "umap") == []
+    )
 
 
 def test_every_library_that_the_tests_import_is_declared():

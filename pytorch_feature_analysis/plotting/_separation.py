@@ -22,11 +22,11 @@ _SLACK = 1e-3
 
 
 def common_scale(centres: np.ndarray, sizes: np.ndarray) -> float:
-    """Give the largest factor of all sizes, at most 1, with which no two boxes overlap.
+    r"""Give the largest factor of all sizes, at most 1, with which no two boxes overlap.
 
     Boxes i and j are apart as long as they are so along one of the axes, which is up to
 
-    .. math:: s_{ij} = \\max_k |c_{ik} - c_{jk}| / ((w_{ik} + w_{jk}) / 2)
+    .. math:: s_{ij} = \max_k |c_{ik} - c_{jk}| / ((w_{ik} + w_{jk}) / 2)
 
     The least of these is exact. It is 0 where two boxes have one centre.
     """
