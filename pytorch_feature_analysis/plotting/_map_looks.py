@@ -188,7 +188,7 @@ def _kinds_by(
             f"`color_by` names {color_by!r}, which has {len(values)} values, and colours tell"
             f" apart {_MOST_KINDS} at most. Choose a variable of fewer, or give `cond_colors`."
         )
-    looks = [look(k) for k in range(len(values))]
+    looks: list[tuple[Any, str]] = [look(k) for k in range(len(values))]
     if len(values) > _FEW_KINDS:
         from matplotlib import colormaps
 

@@ -43,9 +43,11 @@ _PIECE = 4.0
 _CLEARANCE = 2.0
 # In points: pictures are made no smaller than this, below which little can be made out.
 LEAST_PICTURE = 6.0
+# In points, between frames of pictures that keep clear of each other.
+_BETWEEN_PICTURES = 1.5
 # Pictures that keep clear of each other fill no more than this share of the axes, so that there is
 # room to see where they belong.
-_FULL = 0.5
+_FULL = 0.25
 _POINT = {"marker": "o", "markevery": [0], "markersize": 2.5, "markeredgewidth": 0}
 # In points: names on blanks, from the largest to the smallest that is tried.
 _BLANK_POINTS = (7.0, 6.0, 5.0, 4.0)
@@ -204,7 +206,7 @@ class PointMap(ABC):
 
     def name_kinds(self, kinds: Sequence[tuple[str, Any, str]]) -> None:
         """Put kinds of points into the legend: what each is called, its colour and marker."""
-        nowhere = [[]] * len(self._low)
+        nowhere: list[list[float]] = [[]] * len(self._low)
         for text, colour, marker in kinds:
             options = {"color": colour, "marker": marker, "markeredgewidth": 0}
             self._ax.plot(*nowhere, linestyle="none", label=text, **options)
@@ -220,7 +222,10 @@ class PointMap(ABC):
                 verticalalignment="top",
                 fontsize="small",
             )
-        if legend and (texts := self._ax.get_legend_handles_labels()[1]):
+        handles, texts = self._ax.get_legend_handles_labels()
+        if legend and texts:
+            # Marks need no room for a line.
+            marks = all(handle.get_linestyle() == "None" for handle in handles)
             small = FontProperties(size="small").get_size_in_points()
             room = _LEGEND_SHARE * self._ax.bbox.width / root_figure(self._ax).dpi
             self._ax.legend(
@@ -228,6 +233,7 @@ class PointMap(ABC):
                 numpoints=1,
                 columnspacing=1.2,
                 handletextpad=0.4,
+                handlelength=1.0 if marks else None,
                 loc="upper left",
                 bbox_to_anchor=(0, -0.005),
                 borderaxespad=0.0,
@@ -333,6 +339,7 @@ class PointMap(ABC):
         moves = np.zeros_like(centres)
         if self._overlap == "repel":
             room = pixels * np.array([self._rooms.get(key, 0.0) for key in keys])
+            room += pixels * _BETWEEN_PICTURES
             boxes = size * sides * scales[:, None] + room[:, None]
             moves = (separate(centres, boxes) - centres) / scales[:, None]
         for key, move in zip(keys, moves, strict=True):

@@ -39,7 +39,8 @@ def overlapping(centres: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.
     """Give the pairs (i, j), i < j, of boxes that overlap; touching is none."""
     apart = np.abs(centres[:, None] - centres[None])
     needed = (sizes[:, None] + sizes[None]) / 2
-    return np.nonzero(np.triu((apart < needed).all(axis=-1), k=1))
+    i, j = np.nonzero(np.triu((apart < needed).all(axis=-1), k=1))
+    return i, j
 
 
 def separate(centres: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -140,7 +140,7 @@ def rdm_mds(
         smaller alike, until none overlaps another, but no smaller than 6 points; a log line says
         if they still do then. 'repel': they are moved the least to be clear of each other, and a
         thin line leads from a picture to a small dot where it belongs; they are made smaller where
-        they would fill more than half of the axes. In 3-D this is of the present view.
+        they would fill more than a quarter of the axes. In 3-D this is of the present view.
     pic_points : float, optional
         Longer side of a picture in points, 1/72 inch, instead of `pic_size`; in 3-D that of one
         in the middle.

@@ -36,6 +36,8 @@ _HEAD_INCHES = 0.3
 # Of the range of all places, beside pictures.
 _MARGIN = 0.06
 _PATHS = "paths"
+# Pictures at the ends of paths, which they would hide.
+_SMALLER = 0.6
 _PALEST, _PATH_WIDTH = 0.2, 0.9
 
 
@@ -53,7 +55,7 @@ def plot_mds_panels(
     cond_colors: Mapping[Any, Any] | None = None,
     color_by: Hashable = None,
     cond_pics: Mapping[Any, Any] | None = None,
-    pic_size: float = 0.14,
+    pic_size: float = 0.12,
     pic_points: float | None = None,
     alphatize_pics: bool = True,
     add_pic_border: bool | Mapping[str, Any] = False,
@@ -92,7 +94,7 @@ def plot_mds_panels(
         Panels beside each other; default up to four.
     cond_labels, label_opts, plot_opts, cond_colors, color_by, cond_pics
         As in `rdm_mds`. Dots and labels are small unless said otherwise.
-    pic_size : float, default 0.14
+    pic_size : float, default 0.12
         Longer side of a picture, where the widest map has the size 1.
     pic_points, alphatize_pics, add_pic_border, overlap, show_stress
         As in `rdm_mds`.
@@ -222,7 +224,7 @@ def plot_mds_panels(
     return np.array(drawn, dtype=object)
 
 
-def _check_paths(trajectories: Any, keys: Sequence[Hashable]) -> list[Hashable]:
+def _check_paths(trajectories: Any, keys: Sequence[tuple[Hashable, ...]]) -> list[Hashable]:
     if isinstance(trajectories, (bool, np.bool_)):
         return list(keys) if trajectories else []
     if isinstance(trajectories, str) or not isinstance(trajectories, (list, tuple)):
@@ -263,6 +265,7 @@ def _share_legend(figure: Figure, looks: MapLooks, ncols: int) -> None:
         frameon=False,
         fontsize=POINTS,
         handletextpad=0.4,
+        handlelength=1.0,
         columnspacing=1.2,
         borderaxespad=0.2,
     )
@@ -290,7 +293,9 @@ def _draw_panels(
         _write_note(ax, note)
     if paths:
         ends = _draw_paths(axes[-1], looks, places, paths)
-        drawings.append(draw_map(axes[-1], panel_looks, ends, limits=limits))
+        smaller = None if looks.points is None else _SMALLER * looks.points
+        at_ends = replace(panel_looks, size=_SMALLER * looks.size, points=smaller)
+        drawings.append(draw_map(axes[-1], at_ends, ends, limits=limits))
     low = np.min([drawing.limits()[0] for drawing in drawings], axis=0)
     high = np.max([drawing.limits()[1] for drawing in drawings], axis=0)
     for drawing in drawings:
