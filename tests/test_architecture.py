@@ -108,7 +108,7 @@ LEVELS = {
     "6a": ["demo_digits", "demo_figures"],
     "6b": ["demo"],
     "7a": ["_cli_arguments", "_cli_messages", "_cli_options"],
-    "7b": ["_cli_pick", "_cli_study", "_cli_units"],
+    "7b": ["_cli_maps", "_cli_pick", "_cli_study", "_cli_units"],
     "7c": ["cli"],
     "7d": ["__main__"],
 }

@@ -18,7 +18,7 @@ from made_runs import SLOW, use_disk
 from PIL import Image, ImageDraw
 
 import pytorch_feature_analysis as pfa
-from pytorch_feature_analysis import _cli_arguments, cli
+from pytorch_feature_analysis import _cli_arguments, _cli_maps, cli
 from pytorch_feature_analysis._cli_arguments import (
     find_pictures,
     join_by,
@@ -345,12 +345,12 @@ def drawn(monkeypatch):
     """Arguments of each map that is drawn, and its stress."""
     calls = []
 
-    def keep(row, **options):
-        stress = pfa.rdm_mds(row, **options)
-        calls.append((row, options, stress))
+    def keep(row, dims, **options):
+        stress = pfa.rdm_mds(row, dims, **options)
+        calls.append((row, {**options, "dims": dims}, stress))
         return stress
 
-    monkeypatch.setattr(cli, "rdm_mds", keep)
+    monkeypatch.setattr(_cli_maps, "rdm_mds", keep)
     return calls
 
 

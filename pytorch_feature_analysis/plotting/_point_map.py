@@ -314,9 +314,9 @@ class PointMap(ABC):
         """Low and high end of all axes."""
         return self._low, self._high
 
-    def zoom_out(self, low: np.ndarray, high: np.ndarray) -> None:
-        """Set the limits, which are wider than the present ones; pictures keep their points."""
-        self._low, self._high = np.array(low), np.array(high)
+    def zoom_out(self, low: float, high: float) -> None:
+        """Set the limits, alike for all axes; pictures keep their points."""
+        self._low, self._high = np.full_like(self._low, low), np.full_like(self._high, high)
         self._set_limits()
         if self._points is not None:
             self._arrange()

@@ -30,12 +30,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_PANEL_INCHES = 1.9
+_PANEL_INCHES, _LABELLED_INCHES = 1.9, 2.6
 _MOST_COLUMNS = 4
 _HEAD_INCHES = 0.3
 # Of the range of all places, beside pictures.
 _MARGIN = 0.06
 _PATHS = "paths"
+# Of frames, around pictures that are smaller than on a map alone.
+_BORDER = 0.8
 # Pictures at the ends of paths, which they would hide.
 _SMALLER = 0.6
 _PALEST, _PATH_WIDTH = 0.2, 0.9
@@ -164,6 +166,7 @@ def plot_mds_panels(
         for key, label in zip(each.row["entry_keys"], each.row["entry_labels"], strict=True)
     }
     keys = list(labels_of)
+    framed = add_pic_border is True or (color_by is not None and add_pic_border is False)
     plain_dots = {"s": dot_size(len(keys)), "linewidths": 0}
     looks = check_looks(
         keys,
@@ -178,7 +181,7 @@ def plot_mds_panels(
         cond_pics=cond_pics,
         pic_size=pic_size,
         pic_points=pic_points,
-        add_pic_border=add_pic_border,
+        add_pic_border={"linewidth": _BORDER} if framed else add_pic_border,
         overlap=overlap,
     )
     paths = _check_paths(trajectories, keys)
@@ -193,8 +196,9 @@ def plot_mds_panels(
 
     save_to = _figure.check_save_opts(save_opts)
     given = check_panels(axes, len(titles))
+    side = _LABELLED_INCHES if looks.labels else _PANEL_INCHES
     looks = looks.with_pictures(
-        inches=_PANEL_INCHES,
+        inches=side,
         alphatize=alphatize_pics,
         alpha_target=(255, 255, 255),
         alpha_range=35,
@@ -208,10 +212,10 @@ def plot_mds_panels(
                 save_to.save(_figure.root_figure(given[0]))
         return np.array(given, dtype=object)
     high = ceil(len(titles) / wide)
-    width = _PANEL_INCHES * wide
+    width = side * wide
     legend = columns_that_fit([text for text, *_ in looks.kinds], width) if looks.kinds else 1
     below = LINE_INCHES * ceil(len(looks.kinds) / legend) + 0.1 * bool(looks.kinds)
-    height = (_PANEL_INCHES + _HEAD_INCHES) * high + below + _HEAD_INCHES * bool(fig_title)
+    height = (side + _HEAD_INCHES) * high + below + _HEAD_INCHES * bool(fig_title)
     with _figure.drawing_figure(fig_size=(width, height), show=show, save_to=save_to) as figure:
         cells = figure.subplots(high, wide, squeeze=False).ravel()
         for cell in cells[len(titles) :]:
@@ -279,27 +283,38 @@ def _draw_panels(
     notes: Sequence[str],
     paths: Sequence[Hashable],
 ) -> None:
-    margin = _MARGIN + (looks.size / 2 if looks.pictures and looks.points is None else 0.0)
-    limits = -margin, 1 + margin
-    drawings = []
     for ax, title in zip(axes, titles, strict=True):
         head_panel(ax, title)
         for spine in ax.spines.values():
             spine.set_color("0.7")
     # The legend is for all.
     panel_looks = replace(looks, kinds=())
-    for ax, own, note in zip(axes, places, notes, strict=False):
-        drawings.append(draw_map(ax, panel_looks, own, limits=limits))
+    drawn: list[tuple[MapLooks, Mapping[Hashable, np.ndarray]]]
+    drawn = [(panel_looks, own) for own in places]
+    for ax, note in zip(axes, notes, strict=False):
         _write_note(ax, note)
     if paths:
         ends = _draw_paths(axes[-1], looks, places, paths)
         smaller = None if looks.points is None else _SMALLER * looks.points
-        at_ends = replace(panel_looks, size=_SMALLER * looks.size, points=smaller)
-        drawings.append(draw_map(axes[-1], at_ends, ends, limits=limits))
-    low = np.min([drawing.limits()[0] for drawing in drawings], axis=0)
-    high = np.max([drawing.limits()[1] for drawing in drawings], axis=0)
-    for drawing in drawings:
-        drawing.zoom_out(low, high)
+        drawn.append((replace(panel_looks, size=_SMALLER * looks.size, points=smaller), ends))
+    margin = _MARGIN + (looks.size / 2 if looks.pictures and looks.points is None else 0.0)
+    low, high = -margin, 1 + margin
+    before = [set(ax.get_children()) for ax in axes]
+    maps = [
+        draw_map(ax, own_looks, own, limits=(low, high))
+        for ax, (own_looks, own) in zip(axes, drawn, strict=True)
+    ]
+    widest = (
+        float(min(each.limits()[0].min() for each in maps)),
+        float(max(each.limits()[1].max() for each in maps)),
+    )
+    if widest == (low, high):
+        return
+    # Labels that took more room in one of the panels are placed anew in all of them.
+    for ax, there, (own_looks, own) in zip(axes, before, drawn, strict=True):
+        for artist in set(ax.get_children()) - there:
+            artist.remove()
+        draw_map(ax, own_looks, own, limits=widest).zoom_out(*widest)
 
 
 def _write_note(ax: Axes, note: str) -> None:
