@@ -271,7 +271,7 @@ def aligned_maps(
     names = _check_panels(stack, panels, align_to)
     embeddings = []
     for position, row in enumerate(stack.to_dict("records")):
-        what = f"the row of {panels} {names[position]!r}"
+        what = f"{panels} {names[position]!r}"
         matrix = known_matrix(row["matrix"], nan_policy, owner="`rdm_df`", name=what)
         argument = f"rdm_df['matrix'] of {names[position]!r}"
         embeddings.append(
@@ -332,9 +332,9 @@ def _per_entry(
     variables = list(dict.fromkeys(name for label in labels for name in label))
     for name in [*of_row, *variables]:
         if name in coordinates or name == "entry_key":
-            kind = "entry variable" if name in variables else "column"
+            kind = "an entry variable" if name in variables else "a column"
             raise ValueError(
-                f"`rdm_df` has an {kind} {name!r}, which is a column of the coordinates."
+                f"`rdm_df` has {kind} {name!r}, which is a column of the coordinates."
                 " Rename it" + (" in `entry_labels`." if name in variables else ".")
             )
     columns: dict[Any, Any] = {name: [value] * len(keys) for name, value in of_row.items()}

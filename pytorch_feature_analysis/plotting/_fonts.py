@@ -30,9 +30,9 @@ def legible(texts: Iterable[Any]) -> Iterator[Callable[[str], str]]:
     wanted = {ord(letter) for text in texts for letter in str(text) if letter.isprintable()}
     lacking = wanted.difference(*(_letters_of_family(family) for family in families))
     helpers: list[str] = []
-    while lacking:
+    while lacking and (installed := _installed()):
         family, letters = max(
-            _installed().items(), key=lambda font: (len(lacking & font[1]), _rank(font[0]))
+            installed.items(), key=lambda font: (len(lacking & font[1]), _rank(font[0]))
         )
         if not lacking & letters:
             break

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pytorch_feature_analysis._checks import check_name
-from pytorch_feature_analysis.plotting import _fonts
 from pytorch_feature_analysis.plotting._arguments import (
     by_entry,
     check_colours,
@@ -214,45 +213,53 @@ def draw_map(
     title: str | None = None,
     title_room: float = 0.0,
     legend: bool = False,
+    write: Callable[[str], str] = str,
 ) -> PointMap:
-    """Draw a map at places by entry, and return it. The style is that of the caller."""
+    """Draw a map at places by entry, and return it.
+
+    The style is that of the caller, within whose `legible` block this is, and whose writer this
+    takes.
+    """
+    import matplotlib as mpl
+
     from pytorch_feature_analysis.plotting._deep_map import DeepMap
     from pytorch_feature_analysis.plotting._figure import write_title
     from pytorch_feature_analysis.plotting._flat_map import FlatMap
 
     is_flat = len(next(iter(places.values()))) == 2
-    with _fonts.legible([*looks.texts(), title or ""]) as write:
-        drawing = (FlatMap if is_flat else DeepMap)(target, looks.keys, places, limits)
-        drawing.draw_lines(
-            [
-                (
-                    keys,
-                    {**given, "label": write(str(given["label"]))} if "label" in given else given,
-                )
-                for keys, given in looks.trajectories
-            ]
-        )
-        drawing.draw_pictures(
-            looks.pictures or {},
-            size=looks.size,
-            offset=looks.offset,
-            frames=looks.frames,
-            points=looks.points,
-            overlap=looks.overlap,
-            colours=looks.colours,
-        )
-        if looks.plot_dots:
-            drawing.draw_dots(looks.dot_options, looks.per_dot, looks.colours)
-        drawing.name_kinds([(write(text), *each) for text, *each in looks.kinds])
-        if title:
-            write_title(target, write(title), room=title_room)
-        drawing.write_margins(note, legend=legend)
-        drawing.draw_labels(
-            {key: write(label) for key, label in looks.labels.items()},
-            offset=looks.label_offset,
-            options=looks.label_options,
-        )
-        drawing.name_blanks(
-            {key: write(name_of(key)) for key in looks.blanks if key not in looks.labels}
-        )
+    drawing = (FlatMap if is_flat else DeepMap)(target, looks.keys, places, limits)
+    drawing.draw_lines(
+        [
+            (
+                keys,
+                {**given, "label": write(str(given["label"]))} if "label" in given else given,
+            )
+            for keys, given in looks.trajectories
+        ]
+    )
+    drawing.draw_pictures(
+        looks.pictures or {},
+        size=looks.size,
+        offset=looks.offset,
+        frames=looks.frames,
+        points=looks.points,
+        overlap=looks.overlap,
+        colours=looks.colours,
+    )
+    if looks.plot_dots:
+        drawing.draw_dots(looks.dot_options, looks.per_dot, looks.colours)
+    drawing.name_kinds([(write(text), *each) for text, *each in looks.kinds])
+    if title:
+        # Axes have had their title since before the block.
+        target.title.set_fontfamily(mpl.rcParams["font.family"])
+        write_title(target, write(title), room=title_room)
+    drawing.write_margins(note, legend=legend)
+    drawing.draw_labels(
+        {key: write(label) for key, label in looks.labels.items()},
+        offset=looks.label_offset,
+        options=looks.label_options,
+    )
+    drawing.name_blanks(
+        {key: write(name_of(key)) for key in looks.blanks if key not in looks.labels}
+    )
     return drawing

@@ -238,7 +238,7 @@ def rdm_mds(
     )
 
     # matplotlib is imported no sooner than a figure is made.
-    from pytorch_feature_analysis.plotting import _figure
+    from pytorch_feature_analysis.plotting import _figure, _fonts
 
     save_to = _figure.check_save_opts(save_opts)
     looks = looks.with_pictures(
@@ -258,14 +258,17 @@ def rdm_mds(
         names=keys,
         argument=_MATRIX,
     )
-    with _figure.drawing_axes(
-        ax,
-        plot_style=plot_style,
-        fig_size=inches,
-        show=show,
-        save_to=save_to,
-        projection="3d" if dims == 3 else None,
-    ) as target:
+    with (
+        _figure.drawing_axes(
+            ax,
+            plot_style=plot_style,
+            fig_size=inches,
+            show=show,
+            save_to=save_to,
+            projection="3d" if dims == 3 else None,
+        ) as target,
+        _fonts.legible([*looks.texts(), fig_title or ""]) as write,
+    ):
         draw_map(
             target,
             looks,
@@ -275,6 +278,7 @@ def rdm_mds(
             title=fig_title,
             title_room=_TITLE_SHARE * target.figure.bbox.width if ax is None else ax.bbox.width,
             legend=ax is None,
+            write=write,
         )
     return embedding.fit
 

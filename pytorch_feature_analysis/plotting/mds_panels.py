@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from math import ceil
@@ -206,25 +206,27 @@ def plot_mds_panels(
     places = _one_scale(maps)
     notes = [_note(each) if show_stress else "" for each in maps]
     if given is not None:
-        with _figure.local_style(None):
-            _draw_panels(given, looks, places, titles, notes, paths)
-            if save_to is not None:
-                save_to.save(_figure.root_figure(given[0]))
+        with _fonts.legible([*looks.texts(), *titles]) as write:
+            _draw_panels(given, looks, places, titles, notes, paths, write)
+        if save_to is not None:
+            save_to.save(_figure.root_figure(given[0]))
         return np.array(given, dtype=object)
     high = ceil(len(titles) / wide)
     width = side * wide
     legend = columns_that_fit([text for text, *_ in looks.kinds], width) if looks.kinds else 1
     below = LINE_INCHES * ceil(len(looks.kinds) / legend) + 0.1 * bool(looks.kinds)
     height = (side + _HEAD_INCHES) * high + below + _HEAD_INCHES * bool(fig_title)
-    with _figure.drawing_figure(fig_size=(width, height), show=show, save_to=save_to) as figure:
+    with (
+        _figure.drawing_figure(fig_size=(width, height), show=show, save_to=save_to) as figure,
+        _fonts.legible([*looks.texts(), *titles, fig_title or ""]) as write,
+    ):
         cells = figure.subplots(high, wide, squeeze=False).ravel()
         for cell in cells[len(titles) :]:
             cell.remove()
         drawn = list(cells[: len(titles)])
-        with _fonts.legible([*looks.texts(), *titles, fig_title or ""]) as write:
-            head_figure(figure, write(fig_title) if fig_title else None)
-            _share_legend(figure, looks, legend)
-            _draw_panels(drawn, looks, places, [write(title) for title in titles], notes, paths)
+        head_figure(figure, write(fig_title) if fig_title else None)
+        _share_legend(figure, looks, legend, write)
+        _draw_panels(drawn, looks, places, titles, notes, paths, write)
     return np.array(drawn, dtype=object)
 
 
@@ -255,7 +257,9 @@ def _one_scale(maps: Sequence[AlignedMap]) -> list[dict[Hashable, np.ndarray]]:
     ]
 
 
-def _share_legend(figure: Figure, looks: MapLooks, ncols: int) -> None:
+def _share_legend(
+    figure: Figure, looks: MapLooks, ncols: int, write: Callable[[str], str]
+) -> None:
     if not looks.kinds:
         return
     from matplotlib.lines import Line2D
@@ -263,7 +267,7 @@ def _share_legend(figure: Figure, looks: MapLooks, ncols: int) -> None:
     options: dict[str, Any] = {"linestyle": "none", "markersize": 5, "markeredgewidth": 0}
     figure.legend(
         [Line2D([], [], color=c, marker=marker, **options) for _, c, marker in looks.kinds],
-        [text for text, *_ in looks.kinds],
+        [write(text) for text, *_ in looks.kinds],
         loc="outside lower center",
         ncols=ncols,
         frameon=False,
@@ -282,9 +286,14 @@ def _draw_panels(
     titles: Sequence[str],
     notes: Sequence[str],
     paths: Sequence[Hashable],
+    write: Callable[[str], str],
 ) -> None:
+    import matplotlib as mpl
+
     for ax, title in zip(axes, titles, strict=True):
-        head_panel(ax, title)
+        # Axes that are given have had their title since before the fonts were chosen.
+        ax.title.set_fontfamily(mpl.rcParams["font.family"])
+        head_panel(ax, write(title))
         for spine in ax.spines.values():
             spine.set_color("0.7")
     # The legend is for all.
@@ -301,7 +310,7 @@ def _draw_panels(
     low, high = -margin, 1 + margin
     before = [set(ax.get_children()) for ax in axes]
     maps = [
-        draw_map(ax, own_looks, own, limits=(low, high))
+        draw_map(ax, own_looks, own, limits=(low, high), write=write)
         for ax, (own_looks, own) in zip(axes, drawn, strict=True)
     ]
     widest = (
@@ -314,7 +323,7 @@ def _draw_panels(
     for ax, there, (own_looks, own) in zip(axes, before, drawn, strict=True):
         for artist in set(ax.get_children()) - there:
             artist.remove()
-        draw_map(ax, own_looks, own, limits=widest).zoom_out(*widest)
+        draw_map(ax, own_looks, own, limits=widest, write=write).zoom_out(*widest)
 
 
 def _write_note(ax: Axes, note: str) -> None:
