@@ -91,7 +91,13 @@ LEVELS = {
     "4e": ["study"],
     "5": ["plotting._fonts", "plotting._separation"],
     "5a": [
-        *["plotting", "plotting._arguments", "plotting._dots", "plotting._entry_order"],
+        *[
+            "plotting",
+            "plotting._arguments",
+            "plotting._arrangement",
+            "plotting._dots",
+            "plotting._entry_order",
+        ],
         *["plotting._figure", "plotting._labels", "plotting._model_pairs", "plotting._pictures"],
     ],
     "5b": ["plotting._paper", "plotting._projected"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,17 +14,15 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
+from pytorch_feature_analysis.plotting._arrangement import Arrangement, arrange
 from pytorch_feature_analysis.plotting._dots import dot_groups
 from pytorch_feature_analysis.plotting._figure import root_figure, wrap
 from pytorch_feature_analysis.plotting._labels import place_labels
 from pytorch_feature_analysis.plotting._paper import columns_that_fit
 from pytorch_feature_analysis.plotting._pictures import picture_sides
-from pytorch_feature_analysis.plotting._separation import common_scale, separate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-logger = logging.getLogger(__name__)
 
 LEADER: dict[str, Any] = {"color": "0.5", "linewidth": 0.5}
 """Options of a line that leads to a label."""
@@ -41,13 +38,7 @@ _WIDER_IN_FILES = 1.09
 # In points: the pieces of a line that labels keep clear of, and how far they keep.
 _PIECE = 4.0
 _CLEARANCE = 2.0
-# In points: pictures are made no smaller than this, below which little can be made out.
-LEAST_PICTURE = 6.0
-# In points, between frames of pictures that keep clear of each other.
-_BETWEEN_PICTURES = 1.5
-# Pictures that keep clear of each other fill no more than this share of the axes, so that there is
-# room to see where they belong.
-_FULL = 0.25
+# Where a picture belongs that was moved.
 _POINT = {"marker": "o", "markevery": [0], "markersize": 2.5, "markeredgewidth": 0}
 # In points: names on blanks, from the largest to the smallest that is tried.
 _BLANK_POINTS = (7.0, 6.0, 5.0, 4.0)
@@ -90,13 +81,12 @@ class PointMap(ABC):
         self._size = 0.0
         self._points: float | None = None
         self._overlap = "allow"
-        # How far each picture was moved to keep clear of others.
-        self._moves: dict[Hashable, np.ndarray] = {}
+        # As they are given, and widths of frames in points.
         self._loaded: dict[Hashable, np.ndarray] = {}
+        self._borders: dict[Hashable, float] = {}
         self._colours: dict[Hashable, Any] = {}
-        # What was done to the sizes of pictures, to be logged once they are final.
-        self._sized: tuple[float, float, bool] | None = None
-        self._rooms: dict[Hashable, float] = {}
+        self._arrangement: Arrangement | None = None
+        self._moved: list[Hashable] = []
         self._dotted: list[Hashable] = []
         self._dot_size = 0.0
         self._trajectories: list[np.ndarray] = []
@@ -179,7 +169,7 @@ class PointMap(ABC):
         self._shift = np.array(offset, dtype=float)
         self._size, self._points, self._overlap = size, points, overlap
         self._loaded, self._colours = dict(pictures), dict(colours or {})
-        self._rooms = {key: float(frame["linewidth"]) for key, frame in frames.items()}
+        self._borders = {key: float(frame["linewidth"]) for key, frame in frames.items()}
         for key, picture in pictures.items():
             if key in self._places:
                 self._pictures[key] = self._add_picture(key, picture, size, frames.get(key))
@@ -272,7 +262,8 @@ class PointMap(ABC):
         else:
             self._stack_labels(texts, offset)
         self._lead_to_points()
-        self._log_sizes()
+        if self._arrangement is not None:
+            self._arrangement.log()
 
     def _spread_labels(self, texts: Mapping[Hashable, Any], offset: float) -> None:
         sizes = _rows([text.get_window_extent().size for text in texts.values()], 2)
@@ -328,55 +319,29 @@ class PointMap(ABC):
         keys = list(self._pictures)
         seen = [self._on_screen(self._places[key]) for key in keys]
         scales = np.array([scale for _, scale in seen])
-        pixels = root_figure(self._ax).dpi / 72
+        point = root_figure(self._ax).dpi / 72
         size = self._size
         if self._points is not None:
-            size = self._points * pixels / float(scales.mean())
-        sides = np.array([picture_sides(self._loaded[key], 1.0) for key in keys])
-        centres = np.array([place for place, _ in seen]) + self._shift * scales[:, None]
-        if self._overlap != "allow":
-            size *= self._shrinkage(centres, size * sides * scales[:, None], pixels)
-        moves = np.zeros_like(centres)
-        if self._overlap == "repel":
-            room = pixels * np.array([self._rooms.get(key, 0.0) for key in keys])
-            room += pixels * _BETWEEN_PICTURES
-            boxes = size * sides * scales[:, None] + room[:, None]
-            moves = (separate(centres, boxes) - centres) / scales[:, None]
-        for key, move in zip(keys, moves, strict=True):
-            self._place_picture(key, self._shift + move, size)
-        self._moves = {key: move for key, move in zip(keys, moves, strict=True) if move.any()}
-
-    def _shrinkage(self, centres: np.ndarray, boxes: np.ndarray, pixels: float) -> float:
-        """Give the factor by which pictures are smaller than was asked for."""
-        longest = float(boxes.max(axis=1).mean())
-        wanted = common_scale(centres, boxes)
-        if self._overlap == "repel":
-            share = float(boxes.prod(axis=1).sum() / np.prod(self._ax.bbox.size))
-            wanted = min(1.0, float(np.sqrt(_FULL / share)))
-        factor = max(wanted, min(1.0, LEAST_PICTURE * pixels / longest))
-        self._sized = factor * longest / pixels, factor, factor > wanted
-        return factor
-
-    def _log_sizes(self) -> None:
-        if self._sized is None:
-            return
-        points, factor, too_large = self._sized
-        if too_large and self._overlap == "shrink":
-            logger.warning(
-                "Pictures overlap at %.1f points, below which they are not made smaller; `overlap`"
-                " 'repel' moves them apart instead.",
-                points,
-            )
-        elif factor < 1:
-            logger.info(
-                "Pictures are drawn at %.1f points, %.0f %% of the size asked for.",
-                points,
-                100 * factor,
-            )
+            size = self._points * point / float(scales.mean())
+        self._arrangement = arrange(
+            np.array([place for place, _ in seen]) + self._shift * scales[:, None],
+            np.array([picture_sides(self._loaded[key], 1.0) for key in keys]),
+            scales,
+            np.array([self._borders.get(key, 0.0) for key in keys]),
+            size=size,
+            overlap=self._overlap,
+            area=float(np.prod(self._ax.bbox.size)),
+            point=point,
+        )
+        self._moved = []
+        for key, move in zip(keys, self._arrangement.moves, strict=True):
+            self._place_picture(key, self._shift + move, self._arrangement.size)
+            if move.any():
+                self._moved.append(key)
 
     def _lead_to_points(self) -> None:
         """Draw a dot where a picture belongs that was moved off it, and a line from there."""
-        for key in self._moves:
+        for key in self._moved:
             middle, scale = self._on_screen(self._places[key])
             point = middle + self._shift * scale
             box = self._anchor(key)
