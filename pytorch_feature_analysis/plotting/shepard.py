@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 # Many pairs are told apart by how dark they are together.
 _PLENTY_OF_PAIRS = 1000
+_DIGITS = 7
 _RHO = "\N{GREEK SMALL LETTER RHO}"
 
 
@@ -132,7 +133,9 @@ def plot_shepard(
     size = float((y**2).sum())
     stress = float(np.sqrt(((y - fitted) ** 2).sum() / size)) if size else 0.0
     varies = len(x) > 1 and np.ptp(x) > 0 and np.ptp(y) > 0
-    rank_correlation = float(spearmanr(x, y).statistic) if varies else np.nan
+    # Distances that differ by rounding alone are ties.
+    rounded = np.round(y / y.max(initial=0.0) if varies else y, _DIGITS)
+    rank_correlation = float(spearmanr(x, rounded).statistic) if varies else np.nan
     with _figure.drawing_axes(
         ax,
         plot_style=None,
