@@ -20,9 +20,10 @@ Stacks and their files
     made of, `stack_lineage` and, as a paper says it, `methods_text`; to and from another package,
     `to_rsatoolbox` and `from_rsatoolbox`
 Pictures
-    `rdm_mds` (also `my_mds`), `mds_coordinates`, `plot_heatmap`, `linkage_order`,
-    `plot_layers`, `plot_metric_comparison`, `plot_measure_comparison`, `style_similarity`,
-    `plot_montage`. To be explored in a browser: `explore`.
+    `rdm_mds` (also `my_mds`), `plot_mds_panels`, `plot_shepard`, `mds_coordinates`,
+    `aligned_mds_coordinates`, `plot_heatmap`, `linkage_order`, `plot_layers`,
+    `plot_metric_comparison`, `plot_measure_comparison`, `style_similarity`, `plot_montage`.
+    To be explored in a browser: `explore`.
     Of a study of many models on many datasets: `plot_dataset_scatter`, `plot_similarity_spread`,
     `plot_consistency_boxes`, `plot_model_map`, `plot_similarity_against_gap`, `plot_sample_sizes`
 Choice of stimuli
@@ -114,6 +115,7 @@ from pytorch_feature_analysis.layers import fetch_layers, index_nested
 from pytorch_feature_analysis.lineage import stack_lineage
 from pytorch_feature_analysis.linear_probe import score_probabilities
 from pytorch_feature_analysis.linkage import linkage_order
+from pytorch_feature_analysis.map_coordinates import aligned_mds_coordinates, mds_coordinates
 from pytorch_feature_analysis.matrices import (
     almost_equals,
     correlate_upper_triang,
@@ -145,7 +147,8 @@ from pytorch_feature_analysis.permutation_tests import PermutationTest, permutat
 from pytorch_feature_analysis.plotting.gaps import plot_similarity_against_gap
 from pytorch_feature_analysis.plotting.heatmap import plot_heatmap
 from pytorch_feature_analysis.plotting.layers import plot_layers
-from pytorch_feature_analysis.plotting.mds import mds_coordinates, my_mds, rdm_mds
+from pytorch_feature_analysis.plotting.mds import my_mds, rdm_mds
+from pytorch_feature_analysis.plotting.mds_panels import plot_mds_panels
 from pytorch_feature_analysis.plotting.metrics import (
     plot_measure_comparison,
     plot_metric_comparison,
@@ -153,6 +156,7 @@ from pytorch_feature_analysis.plotting.metrics import (
 from pytorch_feature_analysis.plotting.model_map import plot_model_map
 from pytorch_feature_analysis.plotting.montage import plot_montage
 from pytorch_feature_analysis.plotting.pairs import plot_dataset_scatter, plot_similarity_spread
+from pytorch_feature_analysis.plotting.shepard import plot_shepard
 from pytorch_feature_analysis.plotting.study import plot_consistency_boxes, plot_sample_sizes
 from pytorch_feature_analysis.plotting.table import style_similarity
 from pytorch_feature_analysis.probe_rows import combine_features
@@ -207,6 +211,7 @@ from pytorch_feature_analysis.tolerance import category_index, compute_tolerance
 __all__ = [
     "MEASURES",
     "PermutationTest",
+    "aligned_mds_coordinates",
     "almost_equals",
     "alphatize_image",
     "angular_procrustes",
@@ -301,11 +306,13 @@ __all__ = [
     "plot_dataset_scatter",
     "plot_heatmap",
     "plot_layers",
+    "plot_mds_panels",
     "plot_measure_comparison",
     "plot_metric_comparison",
     "plot_model_map",
     "plot_montage",
     "plot_sample_sizes",
+    "plot_shepard",
     "plot_similarity_against_gap",
     "plot_similarity_spread",
     "pls",

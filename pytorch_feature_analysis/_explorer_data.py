@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pytorch_feature_analysis._alignment import aligned
 from pytorch_feature_analysis._checks import RandomState, check_columns, check_name
+from pytorch_feature_analysis.map_alignment import procrustes_aligned
 from pytorch_feature_analysis.matrices import check_symmetric, is_condensable, to_condensed
 from pytorch_feature_analysis.mds import embed, stress_1
 from pytorch_feature_analysis.missing_cells import finite_or_nan
@@ -135,8 +135,9 @@ class Maps:
             return {"points": None, "why": str(error)}
         entries = frozenset(keys)
         if entries in self._last:
-            last = self._last[entries]
-            points = aligned(points, np.array([last[key] for key in keys]))
+            last = np.array([self._last[entries][key] for key in keys])
+            if np.isfinite(points + last).all(axis=1).any():
+                points = procrustes_aligned(points, last, rescale=False)
         self._last[entries] = dict(zip(keys, points, strict=True))
         return {"points": packed(points), "stress": stress_1(points, matrix)}
 

@@ -12,10 +12,6 @@ from typing import Any
 import click
 
 from pytorch_feature_analysis._cli_arguments import (
-    find_pictures,
-    join_by,
-    label_entries,
-    only_row,
     parse_layers,
     parse_model,
     parse_models,
@@ -24,6 +20,7 @@ from pytorch_feature_analysis._cli_arguments import (
     what_is_in,
 )
 from pytorch_feature_analysis._cli_explore import explore
+from pytorch_feature_analysis._cli_maps import mds
 from pytorch_feature_analysis._cli_messages import Group, Step, show_bars
 from pytorch_feature_analysis._cli_options import (
     batch_size_option,
@@ -51,12 +48,9 @@ from pytorch_feature_analysis._parallel import using_scheduler
 from pytorch_feature_analysis._version import __version__
 from pytorch_feature_analysis.activations import list_layers
 from pytorch_feature_analysis.architectures import find_weights
-from pytorch_feature_analysis.image_folder import read_image_folder
 from pytorch_feature_analysis.image_sets import package_image_sets
 from pytorch_feature_analysis.meta_rdms import get_meta_rdms
 from pytorch_feature_analysis.models import prepare_model, prepare_models
-from pytorch_feature_analysis.plotting.mds import rdm_mds
-from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 from pytorch_feature_analysis.rdms import get_rdms, plan_rdms
 from pytorch_feature_analysis.stack_files import check_stack_path
 
@@ -305,90 +299,5 @@ def meta(
     click.echo(what_is_in(stack, out_fname))
 
 
-@main.command(
-    cls=Step,
-    says={"path": "STACK", "columns": "--where", "cond_pics": "--pictures"},
-    epilog=example(
-        "pfa mds layers.parquet --where obj=cup --where activation_type=unit_level",
-        "    --lines model --out layers_of_cup.png",
-        "pfa mds stack.parquet --where obj=cup --where model=alexnet --where layer=conv1",
-        "    --where activation_type=unit_level --pictures stimuli",
-        '    --pattern "{obj}/{obj}_{color}.png" --out colors_of_cup.png',
-    ),
-)
-@click.argument("rdm_df", metavar="STACK")
-@where_option
-@click.option("--pictures", "folder", metavar="FOLDER", help="Draw images of this folder.")
-@click.option(
-    "--pattern",
-    help="Where the pictures are within it, with the entries' variables in braces:"
-    " '{obj}/{obj}_{color}.png'.",
-)
-@click.option(
-    "--labels/--no-labels",
-    default=None,
-    help="Write each entry's key.  [default: where there are no pictures]",
-)
-@click.option(
-    "--lines",
-    metavar="VARIABLE",
-    help="Join the entries that have the same value of this variable, such as model.",
-)
-@click.option(
-    "--dims", type=click.IntRange(2, 3), default=2, show_default=True, help="Dimensions."
-)
-@click.option(
-    "--method",
-    type=click.Choice(["metric", "classical"]),
-    default="metric",
-    show_default=True,
-    help="Least stress, or Torgerson's scaling.",
-)
-@click.option("--title", "fig_title", help="Title of the figure.")
-@nan_policy_option("omit", "raise")
-@symmetrize_option
-@seed_option("the starts of the embedding")
-@click.option(
-    "--out",
-    "save_opts",
-    required=True,
-    metavar="FILE",
-    help="The figure; its suffix chooses the format.",
-)
-def mds(
-    rdm_df: str,
-    where: tuple[str, ...],
-    folder: str | None,
-    pattern: str | None,
-    labels: bool | None,
-    lines: str | None,
-    save_opts: str,
-    **options: Any,
-) -> None:
-    """Draw the entries of one RDM as a map on which near means alike."""
-    if (folder is None) != (pattern is None):
-        raise click.UsageError(
-            "--pictures and --pattern go together: a folder, and what is in it."
-        )
-    row = only_row(check_rdm_stack(read_where(rdm_df, where)))
-    pictures = None
-    if folder is not None:
-        pictures = find_pictures(read_image_folder(folder, str(pattern)), row)
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    show_labels = pictures is None if labels is None else labels
-    stress = rdm_mds(
-        row,
-        cond_labels=label_entries(row, lines) if show_labels else None,
-        cond_pics=pictures,
-        show=False,
-        save_opts=save_opts,
-        **(join_by(row, lines) if lines is not None else {}),
-        **options,
-    )
-    click.echo(f"{save_opts}: {len(row['entry_keys'])} entries, stress {stress:.4g}")
-
-
-for command in (anova, decode, explore, pick, *STUDY_COMMANDS):
+for command in (anova, decode, explore, mds, pick, *STUDY_COMMANDS):
     main.add_command(command)

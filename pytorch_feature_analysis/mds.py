@@ -1,8 +1,9 @@
 """Multidimensional scaling: from dissimilarities to points whose distances stand for them.
 
 Torgerson's classical scaling is one eigendecomposition, and exact for Euclidean distances. Metric
-scaling minimises the raw stress, from the classical solution and from random shifts of it.
-Dissimilarities that are missing have weight zero in both the minimum and the stress.
+scaling minimises the raw stress, from the classical solution and from random shifts of it;
+nonmetric scaling does so for the order of the dissimilarities alone. Dissimilarities that are
+missing have weight zero in both the minimum and the stress.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from pytorch_feature_analysis.matrices import (
     mean_of_both,
     to_condensed,
 )
+from pytorch_feature_analysis.nonmetric_mds import descended, nonmetric_stress
 
 logger = logging.getLogger(__name__)
 
@@ -69,11 +71,13 @@ def embed(
         Dissimilarities: not negative, 0 on the diagonal. NaN stands for a missing one.
     dims : int, default 2
         Number of coordinates of each point.
-    method : {'metric', 'classical'}, default 'metric'
-        'metric' minimises the raw stress [1]_, 'classical' is Torgerson's scaling [2]_.
+    method : {'metric', 'nonmetric', 'classical'}, default 'metric'
+        'metric' minimises the raw stress [1]_, 'nonmetric' the stress-1 with the order of the
+        dissimilarities for their sizes [3]_, 'classical' is Torgerson's scaling [2]_.
     num_starts : int, default 8
-        For 'metric', the number of configurations to start from: the classical solution first,
-        then that solution with random shifts of its own size. The least stress is kept.
+        For 'metric' and 'nonmetric', the number of configurations to start from: the classical
+        solution first, then that solution with random shifts of its own size. The least stress is
+        kept.
     random_state : int, numpy Generator or None, default 0
         Where the random starts come from.
     names : sequence, optional
@@ -90,8 +94,10 @@ def embed(
         that the first coordinate varies most; in each coordinate the item furthest from 0 is on
         the positive side. Items that were left out are NaN.
     stress : float
-        Raw stress; 0 where all distances fit, larger for a worse fit. It grows with the number of
-        pairs and with the square of the dissimilarities: compare `stress_1` between matrices.
+        Raw stress; for 'nonmetric', with the disparities of monotone regression in the place of
+        the dissimilarities. 0 where all distances fit, larger for a worse fit. It grows with the
+        number of pairs and with the square of the dissimilarities: compare `stress_1` between
+        matrices.
 
     Raises
     ------
@@ -119,6 +125,8 @@ def embed(
        doi:10.1007/0-387-28981-X
     .. [2] Torgerson (1952). Multidimensional scaling: I. Theory and method. Psychometrika 17,
        401-419. doi:10.1007/BF02288916
+    .. [3] Kruskal (1964). Nonmetric multidimensional scaling: a numerical method. Psychometrika
+       29, 115-129. doi:10.1007/BF02289694
 
     Examples
     --------
@@ -172,22 +180,22 @@ def embed(
         points[kept] = 0.0
         return points, 0.0
     points[kept] = unit * _oriented(_METHODS[method](known / unit, dims, num_starts, root))
-    return points, _raw_stress(points[kept], known)
+    return points, _stress(points[kept], known, method)
 
 
-def stress_1(points: np.ndarray, matrix: np.ndarray) -> float:
+def stress_1(points: np.ndarray, matrix: np.ndarray, *, method: str = "metric") -> float:
     """Kruskal's stress-1: root of the raw stress over the sum of squared distances.
 
     Free of unit and nearly free of the number of items: 0 is a perfect fit, 0.05 good, 0.1 fair,
     0.2 poor (Kruskal 1964, doi:10.1007/BF02289565). Items and pairs that `embed` left out are left
-    out here.
+    out here. With `method` 'nonmetric' it is the stress of the order of the dissimilarities.
     """
     placed = np.isfinite(points).all(axis=1)
     dissimilarities = _check_dissimilarities(matrix, argument="matrix", symmetrize=True)
     known = dissimilarities[np.ix_(placed, placed)]
     distances = pdist(points[placed])
     squared = (distances[np.isfinite(squareform(known, checks=False))] ** 2).sum()
-    return float(np.sqrt(_raw_stress(points[placed], known) / squared)) if squared else 0.0
+    return float(np.sqrt(_stress(points[placed], known, method) / squared)) if squared else 0.0
 
 
 def _check_dissimilarities(matrix: np.ndarray, *, argument: str, symmetrize: bool) -> np.ndarray:
@@ -239,6 +247,14 @@ def _raw_stress(points: np.ndarray, known: np.ndarray) -> float:
     return float(np.nansum(residuals**2))
 
 
+def _stress(points: np.ndarray, known: np.ndarray, method: str) -> float:
+    if method != "nonmetric":
+        return _raw_stress(points, known)
+    cells = squareform(known, checks=False)
+    there = np.isfinite(cells)
+    return nonmetric_stress(pdist(points)[there], cells[there])
+
+
 def _classical(known: np.ndarray, dims: int, num_starts: int, root: int) -> np.ndarray:  # noqa: ARG001 - one signature for all methods
     complete = _completed(known)
     squared = complete**2
@@ -254,10 +270,34 @@ def _classical(known: np.ndarray, dims: int, num_starts: int, root: int) -> np.n
 
 
 def _metric(known: np.ndarray, dims: int, num_starts: int, root: int) -> np.ndarray:
+    def descend(start: np.ndarray) -> tuple[np.ndarray, float]:
+        points = _smacof(known, _descended(known, start))
+        return points, _raw_stress(points, known)
+
+    return _best(descend, _classical(known, dims, num_starts, root), num_starts, root)
+
+
+def _nonmetric(known: np.ndarray, dims: int, num_starts: int, root: int) -> np.ndarray:
+    cells = squareform(known, checks=False)
+
+    def descend(start: np.ndarray) -> tuple[np.ndarray, float]:
+        points = descended(cells, start)
+        # Free of size, which differs from start to start.
+        return points, stress_1(points, known, method="nonmetric") ** 2
+
+    return _best(descend, _classical(known, dims, num_starts, root), num_starts, root)
+
+
+def _best(
+    descend: Callable[[np.ndarray], tuple[np.ndarray, float]],
+    classical: np.ndarray,
+    num_starts: int,
+    root: int,
+) -> np.ndarray:
+    """Descend from the classical solution and from random shifts of it; keep the lowest."""
     # Comes with scikit-learn; imported where it is used, as that is.
     from threadpoolctl import threadpool_limits
 
-    classical = _classical(known, dims, num_starts, root)
     best, best_stress = classical, np.inf
     # Thousands of products of small arrays: threads would wait for each other more than they work.
     with threadpool_limits(1, user_api="blas"):
@@ -266,8 +306,7 @@ def _metric(known: np.ndarray, dims: int, num_starts: int, root: int) -> np.ndar
             if k > 0:
                 noise = child_generator(root, "mds start", k).normal(size=classical.shape)
                 start = classical + np.std(classical) * noise
-            points = _smacof(known, _descended(known, start))
-            stress = _raw_stress(points, known)
+            points, stress = descend(start)
             if stress < best_stress:
                 best, best_stress = points, stress
             # No other start could do better than an exact fit but for rounding.
@@ -346,5 +385,6 @@ def _oriented(points: np.ndarray) -> np.ndarray:
 
 _METHODS: dict[str, Callable[[np.ndarray, int, int, int], np.ndarray]] = {
     "metric": _metric,
+    "nonmetric": _nonmetric,
     "classical": _classical,
 }

@@ -11,12 +11,21 @@ from pytorch_feature_analysis.matrices import dead_items
 
 # Up to so many items the gradient is computed as it is, which is the same on every run.
 _MOST_EXACT = 1000
+# The faster way is for so many dimensions at most.
+_MOST_DIMS = 3
+# Deviation of the first places along the first axis, as of scikit-learn's.
+_START = 1e-4
 
 
 def tsne_embed(
-    dissimilarities: np.ndarray, *, perplexity: float, random_state: RandomState = 0
+    dissimilarities: np.ndarray,
+    *,
+    perplexity: float,
+    dims: int = 2,
+    random_state: RandomState = 0,
+    start: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Place items in two dimensions by t-SNE.
+    """Place items in few dimensions by t-SNE.
 
     Parameters
     ----------
@@ -24,12 +33,17 @@ def tsne_embed(
         Symmetric, not negative but for rounding, with a zero diagonal.
     perplexity : float
         About how many neighbours an item has; at most a third of the others are taken.
+    dims : int, default 2
+        Number of coordinates.
     random_state : int, Generator or None, default 0
         Where the first places come from.
+    start : ndarray, (n_items, dims), optional
+        The first places, such as those of classical scaling, which keep the large distances
+        (Kobak and Berens 2019, doi:10.1038/s41467-019-13056-x); default random ones.
 
     Returns
     -------
-    ndarray, (n_items, 2)
+    ndarray, (n_items, dims)
         Items without a finite dissimilarity are NaN.
 
     References
@@ -49,14 +63,19 @@ def tsne_embed(
             "t-SNE needs the dissimilarities of all pairs, and some are missing; leave items out,"
             " or take another method."
         )
-    settings: dict[str, Any] = {"method": "exact"} if len(kept) <= _MOST_EXACT else {}
+    exact = len(kept) <= _MOST_EXACT or dims > _MOST_DIMS
+    settings: dict[str, Any] = {"method": "exact"} if exact else {}
+    first: Any = "random"
+    if start is not None and (spread := float(np.std(start[kept, 0]))) > 0:
+        first = (start[kept] * (_START / spread)).astype(np.float32)
     scaled = TSNE(
+        n_components=dims,
         metric="precomputed",
-        init="random",
+        init=first,
         perplexity=min(perplexity, (len(kept) - 1) / 3),
         random_state=root % 2**32,
         **settings,
     ).fit_transform(np.maximum(known, 0.0))
-    points = np.full((len(dissimilarities), 2), np.nan)
+    points = np.full((len(dissimilarities), dims), np.nan)
     points[kept] = scaled - scaled.mean(axis=0)
     return points

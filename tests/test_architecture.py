@@ -22,7 +22,7 @@ PACKAGE = "pytorch_feature_analysis"
 # public face: what stands below it uses the package as its users do.
 LEVELS = {
     "0a": [
-        *["_alignment", "_cells", "_checks", "_decoding", "_locks", "_threads", "_unpickling"],
+        *["_cells", "_checks", "_decoding", "_locks", "_threads", "_unpickling"],
         *["_version", "cell_values", "name_patterns"],
     ],
     "0b": ["_files", "_parallel", "dataframes", "gram", "matrices"],
@@ -30,6 +30,7 @@ LEVELS = {
     "0d": ["probe_table"],
     "1a": [
         *["agreement", "checkpoints", "cornet_s", "decoding_folds", "dissimilarity"],
+        *["map_alignment", "nonmetric_mds"],
         "entry_subsets",
         *["fingerprints", "image_folder", "images", "layers", "layouts", "missing_cells"],
         "number_tables",
@@ -44,9 +45,9 @@ LEVELS = {
         *["projection", "resampled_items"],
         *["similarity.cca", "similarity.cka", "similarity.conv_samples", "similarity.neighbors"],
         *["similarity.predictivity", "similarity.rdm_agreement", "similarity.shape"],
-        *["subset_files", "subsets", "tsne"],
+        *["subset_files", "subsets", "tsne", "umap_points"],
     ],
-    "1c": ["resampling", "similarity", "target_subsets"],
+    "1c": ["embedding", "resampling", "similarity", "target_subsets"],
     "2a": [
         *["array_files", "arrow_columns", "image_sets", "model_arguments", "model_table"],
         *["models", "probe_training", "rdm_comparison", "rdm_stack", "stream"],
@@ -57,7 +58,7 @@ LEVELS = {
         *["model_sets", "planning"],
         *["probe_settings", "regroup", "stack_parquet", "stack_subset", "stimulus_names"],
         *["table_models", "bridges._content", "bridges._descriptors", "bridges._layout"],
-        "bridges.csv_long",
+        *["bridges.csv_long", "map_coordinates"],
     ],
     "2c": [
         *["bridges.arrays", "bridges.hdf5", "bridges.mat", "bridges.netcdf"],
@@ -91,15 +92,24 @@ LEVELS = {
     "4c": ["performance"],
     "4d": ["study_file"],
     "4e": ["study"],
+    "5": ["plotting._fonts", "plotting._separation"],
     "5a": [
-        *["plotting", "plotting._arguments", "plotting._dots", "plotting._entry_order"],
+        *[
+            "plotting",
+            "plotting._arguments",
+            "plotting._arrangement",
+            "plotting._dots",
+            "plotting._entry_order",
+        ],
         *["plotting._figure", "plotting._labels", "plotting._model_pairs", "plotting._pictures"],
     ],
-    "5b": ["plotting._paper", "plotting._point_map", "plotting._projected"],
+    "5b": ["plotting._paper", "plotting._projected"],
+    "5b2": ["plotting._point_map"],
     "5c": ["plotting._deep_map", "plotting._flat_map"],
+    "5c2": ["plotting._map_looks"],
     "5d": [
         *["plotting.gaps", "plotting.heatmap", "plotting.layers", "plotting.mds"],
-        "plotting.metrics",
+        *["plotting.mds_panels", "plotting.metrics", "plotting.shepard"],
         *["plotting.model_map", "plotting.montage", "plotting.pairs", "plotting.study"],
         "plotting.table",
     ],
@@ -109,7 +119,7 @@ LEVELS = {
     "6d": ["demo_digits", "demo_figures"],
     "6e": ["demo"],
     "7a": ["_cli_arguments", "_cli_messages", "_cli_options"],
-    "7b": ["_cli_explore", "_cli_pick", "_cli_study", "_cli_units"],
+    "7b": ["_cli_explore", "_cli_maps", "_cli_pick", "_cli_study", "_cli_units"],
     "7c": ["cli"],
     "7d": ["__main__"],
 }
@@ -128,6 +138,7 @@ LAZY = {
     "rsatoolbox": "2",
     "sklearn": "0",
     "tqdm": "0",
+    "umap": "1",
 }
 
 # Levels 0 and 1 are about arrays, but for these, which are about networks.
@@ -315,7 +326,7 @@ def test_every_library_that_is_imported_is_declared(sources):
         for source in sources.values()
         for found in read_imports(source)
     }
-    extras = ["distributed", "hdf5", "interactive", "rsatoolbox"]
+    extras = ["distributed", "hdf5", "interactive", "rsatoolbox", "umap"]
     assert _undeclared(needed, "install_requires", *extras) == []
 
 

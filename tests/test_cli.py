@@ -18,7 +18,7 @@ from made_runs import SLOW, use_disk
 from PIL import Image, ImageDraw
 
 import pytorch_feature_analysis as pfa
-from pytorch_feature_analysis import _cli_arguments, cli
+from pytorch_feature_analysis import _cli_arguments, _cli_maps, cli
 from pytorch_feature_analysis._cli_arguments import (
     find_pictures,
     join_by,
@@ -345,12 +345,12 @@ def drawn(monkeypatch):
     """Arguments of each map that is drawn, and its stress."""
     calls = []
 
-    def keep(row, **options):
-        stress = pfa.rdm_mds(row, **options)
-        calls.append((row, options, stress))
+    def keep(row, dims, **options):
+        stress = pfa.rdm_mds(row, dims, **options)
+        calls.append((row, {**options, "dims": dims}, stress))
         return stress
 
-    monkeypatch.setattr(cli, "rdm_mds", keep)
+    monkeypatch.setattr(_cli_maps, "rdm_mds", keep)
     return calls
 
 
@@ -436,6 +436,63 @@ def test_mds_draws_lines(folder, tmp_path, drawn):
     _, options, _ = drawn[0]
     assert [label["label"] for _, label in options["line_trajectories"]] == ["cup", "hat"]
     assert set(options["cond_labels"].values()) == {"original_rgb", "conv1", "conv2"}
+
+
+def test_mds_hands_on_how_pictures_and_colours_are_drawn(folder, tmp_path, drawn):
+    options = ["--overlap", "repel", "--color-by", "color", "--method", "nonmetric"]
+    pictures = ["--pictures", folder / "stimuli", "--pattern", PATTERN]
+    out = tmp_path / "map.png"
+    run("mds", folder / "stack.parquet", *ONE_ROW, *options, *pictures, "--out", out)
+    _, given, _ = drawn[0]
+    assert (given["overlap"], given["color_by"]) == ("repel", "color")
+    assert given["method"] == "nonmetric"
+    said = run("mds", folder / "stack.parquet", *ONE_ROW, "--method", "tsne", "--out", out)
+    assert "4 entries, trustworthiness " in said
+
+
+def test_mds_draws_a_panel_for_each_row(folder, tmp_path, monkeypatch):
+    calls = []
+
+    def keep(stack, panels, **options):
+        calls.append((stack, panels, options))
+        return pfa.plot_mds_panels(stack, panels, **options)
+
+    monkeypatch.setattr(_cli_maps, "plot_mds_panels", keep)
+    chosen = ["--where", "obj=cup", "--where", "activation_type=unit_level", "--where"]
+    command = ["mds", folder / "stack.parquet", *chosen, "layer=conv1", "--where", "layer=conv2"]
+    pictures = ["--pictures", folder / "stimuli", "--pattern", PATTERN]
+    out = tmp_path / "panels.png"
+    said = run(*command, "--panels", "layer", "--paths", *pictures, "--out", out)
+    assert said == f"{out}: 2 panels\n"
+    ((stack, panels, options),) = calls
+    assert stack["layer"].tolist() == ["conv1", "conv2"]
+    assert (panels, options["trajectories"]) == ("layer", True)
+    assert set(options["cond_pics"]) == {(color,) for color in COLORS}
+    assert out.stat().st_size > 5000
+    run(*command, "--panels", "layer", "--out", out)
+    assert calls[1][2]["cond_labels"] == {(color,): color for color in COLORS}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--lines", "color", "--color-by", "color"], "--lines and --color-by both give colours"),
+        (["--paths"], "--paths go through --panels"),
+        (["--panels", "layer", "--dims", 3], "--panels have two dimensions"),
+        (["--panels", "layer", "--lines", "color"], "--panels have two dimensions and no --lines"),
+    ],
+)
+def test_options_of_mds_that_do_not_go_together_are_named(folder, tmp_path, given, words):
+    out = tmp_path / "a.png"
+    assert words in complaint("mds", folder / "stack.parquet", *ONE_ROW, *given, "--out", out)
+
+
+def test_panels_of_different_pictures_are_refused(folder, tmp_path):
+    chosen = ["--where", "layer=conv1", "--where", "activation_type=unit_level"]
+    pictures = ["--pictures", folder / "stimuli", "--pattern", PATTERN, "--panels", "obj"]
+    out = ["--out", tmp_path / "a.png"]
+    said = complaint("mds", folder / "stack.parquet", *chosen, *pictures, *out)
+    assert "of different panels. Choose RDMs of the same images" in said
 
 
 def picture_table(*rows):

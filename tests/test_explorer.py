@@ -21,7 +21,6 @@ from scipy.spatial.distance import pdist
 
 import pytorch_feature_analysis as pfa
 from pytorch_feature_analysis import explorer
-from pytorch_feature_analysis._alignment import aligned
 from pytorch_feature_analysis.cli import main
 
 HOSTILE = [
@@ -154,36 +153,6 @@ def test_an_order_of_entries_of_its_own_is_matched_by_key(rng, page):
     )
     one, two = page(pd.concat([stack, turned], ignore_index=True))["rows"]
     np.testing.assert_allclose(points_of(two), points_of(one)[order], atol=1e-4)
-
-
-def test_alignment_finds_a_turned_and_mirrored_copy_and_keeps_distances(rng):
-    points = rng.normal(size=(9, 2))
-    turn = np.array([[0.6, 0.8], [0.8, -0.6]])
-    moved = 3 * points @ turn + [4, 1]
-    np.testing.assert_allclose(aligned(moved, points) / 3, points)
-    other = rng.normal(size=(9, 2))
-    np.testing.assert_allclose(pdist(aligned(other, points)), pdist(other))
-    # No turn comes nearer.
-    centred = points - points.mean(axis=0)
-    near = ((aligned(other - other.mean(0), centred) - centred) ** 2).sum()
-    for angle in np.linspace(0, 2 * np.pi, 50):
-        rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        for mirror in (1, -1):
-            turned = (other - other.mean(0)) @ rotation * [1, mirror]
-            assert ((turned - centred) ** 2).sum() >= near - 1e-9
-
-
-def test_alignment_goes_by_what_both_have_and_leaves_alone_what_it_cannot_tell(rng):
-    points = rng.normal(size=(6, 2))
-    turned = points @ np.array([[0.0, 1], [-1, 0]])
-    lacking = turned.copy()
-    lacking[0] = np.nan
-    found = aligned(lacking, points)
-    assert np.isnan(found[0]).all()
-    np.testing.assert_allclose(found[1:], points[1:], atol=1e-12)
-    nothing = np.full((6, 2), np.nan)
-    assert aligned(points, nothing) is points
-    assert aligned(points, np.zeros((6, 2))) is points
 
 
 def test_rows_are_chosen_by_the_columns_in_which_they_differ(rng, page):

@@ -104,6 +104,16 @@ def coordinates(first, **options):
     return pfa.mds_coordinates(stack_of(first), **options)
 
 
+def aligned(first, **options):
+    return pfa.aligned_mds_coordinates(many(first), **options)
+
+
+def panels(first, **options):
+    axes = pfa.plot_mds_panels(many(first), show=False, **options)
+    plt.close(axes[0].figure)
+    return [dots.get_offsets().filled(np.nan) for ax in axes for dots in ax.collections]
+
+
 def figure_of(draw):
     def call(first, **options):
         figure, ax = plt.subplots()
@@ -122,6 +132,11 @@ def figure_of(draw):
 @figure_of
 def mds_map(first, **options):
     return pfa.rdm_mds(stack_of(first), **options)
+
+
+@figure_of
+def shepard(first, **options):
+    return pfa.plot_shepard(stack_of(first), **options)
 
 
 @figure_of
@@ -191,6 +206,9 @@ TABLE = [
     (mantel, pfa.permutation_test, ALL, "omit", "`rdm1`", ""),
     (coordinates, pfa.mds_coordinates, OF_ONE, "omit", "`rdm_df`", "row 10"),
     (mds_map, pfa.rdm_mds, OF_ONE, "omit", "`rdm_df`", "row 10"),
+    (aligned, pfa.aligned_mds_coordinates, OF_ONE, "omit", "`rdm_df`", "layer 'layer0'"),
+    (panels, pfa.plot_mds_panels, OF_ONE, "omit", "`rdm_df`", "layer 'layer0'"),
+    (shepard, pfa.plot_shepard, OF_ONE, "omit", "`rdm_df`", "row 10"),
     (model_map, pfa.plot_model_map, OF_ONE, "omit", "`rdm_df`", "row 10"),
     (heat_map, pfa.plot_heatmap, ALL, "pairwise", "`rdm_df`", "row 10"),
     (order, pfa.linkage_order, OF_ONE, "omit", "`rdm_df`", "row 10"),

@@ -487,10 +487,10 @@ def test_pictures_have_borders_in_the_colour_of_their_entry():
 def test_all_pictures_that_cannot_be_read_are_named(tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
-    pictures = {("red",): tmp_path / "none.png", ("blue",): broken, ("grey",): np.zeros(3)}
+    pictures = {("red",): tmp_path, ("blue",): broken, ("grey",): np.zeros(3)}
     with pytest.raises(ValueError, match=r"`cond_pics` has 3 pictures") as caught:
         pfa.rdm_mds(corners(), cond_pics=pictures, show=False)
-    for part in ("none.png", "broken.png", "('grey',)", "not (3,)"):
+    for part in (tmp_path.name, "broken.png", "('grey',)", "not (3,)"):
         assert part in str(caught.value)
     assert plt.get_fignums() == []
 
@@ -873,7 +873,7 @@ def test_several_rows_are_refused_with_what_they_differ_in():
     ("given", "error", "message"),
     [
         ({"dims": 1}, ValueError, r"`dims` must be from 2 to 3, not 1"),
-        ({"method": "tsne"}, ValueError, r"`method` names 'tsne'"),
+        ({"method": "tsn"}, ValueError, r"`method` names 'tsn', .*Did you mean 'tsne'"),
         ({"plot_limits": (1, 0)}, ValueError, r"`plot_limits` must be \(low, high\)"),
         ({"plot_limits": 3}, ValueError, r"`plot_limits` must be two numbers"),
         ({"pic_size": 0}, ValueError, r"`pic_size` must be above 0"),

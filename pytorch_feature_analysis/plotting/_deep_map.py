@@ -58,6 +58,9 @@ class DeepMap(PointMap):
         )
         return self._ax.add_artist(artist)
 
+    def _place_picture(self, key: Hashable, shift: np.ndarray, size: float) -> None:
+        self._pictures[key].place(shift, size)
+
     def _write(self, x: float, y: float, note: str, **options: Any) -> None:
         self._ax.text2D(x, y, note, transform=self._ax.transAxes, **options)
 
@@ -68,8 +71,8 @@ class DeepMap(PointMap):
     def _move_label(self, text: Any, pixels: np.ndarray) -> None:
         text.move(pixels)
 
-    def _add_leader(self, key: Hashable, ends: np.ndarray) -> None:
-        settings = {**LEADER, "zorder": _ABOVE_ALL_DEPTHS - 1}
+    def _add_leader(self, key: Hashable, ends: np.ndarray, **options: Any) -> None:
+        settings = {**LEADER, "zorder": _ABOVE_ALL_DEPTHS - 1, **options}
         self._ax.add_artist(Leader3D(self._ax, self._places[key], ends, **settings))
 
     def _on_screen(self, place: np.ndarray) -> tuple[np.ndarray, float]:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _NON_INTERACTIVE = frozenset({"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"})
 _SAVE_DPI = 200
+# What is drawn by vectors has no resolution; pictures within it have that of print.
+_VECTOR_DPI = 300
+_VECTORS = frozenset({"eps", "pdf", "pgf", "ps", "svg", "svgz"})
 # The classic style has grey figures on the screen and in notebooks, and white ones in files.
 _STYLE_CORRECTIONS = {"classic": {"figure.facecolor": "white"}}
 
@@ -34,11 +37,13 @@ class SaveTarget:
 
     def save(self, figure: Figure) -> None:
         """Write `figure`; a file on disk is replaced as a whole."""
-        options = {"dpi": _SAVE_DPI, **self.options}
+        suffix = self.file.suffix[1:] if isinstance(self.file, Path) else ""
+        is_vectors = self.options.get("format", suffix).lower() in _VECTORS
+        options = {"dpi": _VECTOR_DPI if is_vectors else _SAVE_DPI, **self.options}
         if not isinstance(self.file, Path):
             figure.savefig(self.file, **options)
             return
-        options.setdefault("format", self.file.suffix[1:])
+        options.setdefault("format", suffix)
         with atomic_write(self.file) as temporary:
             figure.savefig(temporary, **options)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.lines import Line2D
 
-from pytorch_feature_analysis.plotting._pictures import add_picture
+from pytorch_feature_analysis.plotting._pictures import Picture2D
 from pytorch_feature_analysis.plotting._point_map import LEADER, PointMap
 
 _PICTURES, _LEADERS, _LABELS = 3, 3.5, 4
@@ -28,7 +28,10 @@ class FlatMap(PointMap):
         self, key: Hashable, picture: np.ndarray, size: float, frame: Mapping[str, Any] | None
     ) -> Any:
         centre = self._places[key] + self._shift
-        return add_picture(self._ax, picture, centre, size, frame=frame, zorder=_PICTURES)
+        return Picture2D(self._ax, picture, centre, size, frame=frame, zorder=_PICTURES)
+
+    def _place_picture(self, key: Hashable, shift: np.ndarray, size: float) -> None:
+        self._pictures[key].place(self._places[key] + shift, size)
 
     def _write(self, x: float, y: float, note: str, **options: Any) -> None:
         self._ax.text(x, y, note, transform=self._ax.transAxes, **options)
@@ -41,9 +44,9 @@ class FlatMap(PointMap):
     def _move_label(self, text: Any, pixels: np.ndarray) -> None:
         text.set_position(self._ax.transData.inverted().transform(pixels))
 
-    def _add_leader(self, key: Hashable, ends: np.ndarray) -> None:  # noqa: ARG002 - of all maps
+    def _add_leader(self, key: Hashable, ends: np.ndarray, **options: Any) -> None:  # noqa: ARG002 - of all maps
         x, y = self._ax.transData.inverted().transform(ends).T
-        self._ax.add_line(Line2D(x, y, zorder=_LEADERS, **LEADER))
+        self._ax.add_line(Line2D(x, y, **{**LEADER, "zorder": _LEADERS, **options}))
 
     def _on_screen(self, place: np.ndarray) -> tuple[np.ndarray, float]:
         scale = self._ax.bbox.width / (self._high[0] - self._low[0])

@@ -189,6 +189,17 @@ def _legend_lines(lines: Sequence[str], room: float) -> tuple[list[str], int]:
     return broken, 1
 
 
+def columns_that_fit(lines: Sequence[str], room: float, points: float = POINTS) -> int:
+    """Tell how many columns of a legend with lines of this size fit into so many inches."""
+    em = points / 72
+    widths = [text_inches(line, points) + _HANDLE_EMS * em for line in lines]
+    for columns in range(len(lines), 1, -1):
+        parts = np.array_split(np.array(widths), columns)
+        if sum(part.max() for part in parts) + _BETWEEN_EMS * em * (columns - 1) <= room:
+            return columns
+    return 1
+
+
 def in_words_of_r(r: float, *, decimals: int = 2) -> str:
     """Write a correlation with so many decimals."""
     return f"r = {with_minus(f'{r:z.{decimals}f}')}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 # Sharp where a picture is enlarged, smooth where it is reduced.
 INTERPOLATION = "antialiased"
+BLANK = np.full((8, 8, 4), (240, 240, 240, 255), dtype=np.uint8)
+"""In the place of a picture that is not there."""
 
 
 def load_pictures(
@@ -28,19 +31,34 @@ def load_pictures(
     alpha_target: Any,
     alpha_range: float,
     longest_side: int,
+    absent: list[Hashable] | None = None,
 ) -> dict[Hashable, np.ndarray]:
     """Load a picture per key as RGBA of at most `longest_side` pixels; one error names all bad.
 
-    A picture that several keys share is loaded once.
+    A picture that several keys share is loaded once. Where a list `absent` is given, keys whose
+    picture is None, NaN or a file that is not there are added to it, and get a blank.
     """
     loaded: dict[Any, np.ndarray] = {}
     pictures: dict[Hashable, np.ndarray] = {}
     faults = []
     for key, source in sources.items():
+        if absent is not None and (
+            source is None or (isinstance(source, float) and isnan(source))
+        ):
+            absent.append(key)
+            pictures[key] = BLANK
+            continue
         identity = source if isinstance(source, str) else id(source)
         if identity not in loaded:
             try:
                 picture = load_image(as_image(source), keep_alpha=True)
+            except FileNotFoundError as error:
+                if absent is None:
+                    faults.append(f"  {key!r}: {error}")
+                else:
+                    absent.append(key)
+                    pictures[key] = BLANK
+                continue
             except (ValueError, TypeError, OSError) as error:
                 faults.append(f"  {key!r}: {error}")
                 continue
@@ -78,28 +96,34 @@ def picture_sides(picture: np.ndarray, size: float) -> tuple[float, float]:
     return size * width / max(width, height), size * height / max(width, height)
 
 
-def add_picture(
-    ax: Axes,
-    picture: np.ndarray,
-    centre: np.ndarray,
-    size: float,
-    *,
-    frame: Mapping[str, Any] | None,
-    zorder: float,
-) -> AxesImage:
-    """Draw a picture on 2-D axes, its longer side of `size` in data units; limits stay."""
-    width, height = picture_sides(picture, size)
-    left, bottom = centre[0] - width / 2, centre[1] - height / 2
-    image = AxesImage(
-        ax,
-        extent=(left, left + width, bottom, bottom + height),
-        origin="upper",
-        interpolation=INTERPOLATION,
-        zorder=zorder,
-    )
-    image.set_data(picture)
-    ax.add_image(image)
-    if frame is not None:
-        options = {"edgecolor": mpl.rcParams["text.color"], "zorder": zorder, **frame}
-        ax.add_artist(Rectangle((left, bottom), width, height, **options))
-    return image
+class Picture2D(AxesImage):
+    """A picture on 2-D axes, its longer side of `size` in data units; limits stay."""
+
+    def __init__(
+        self,
+        ax: Axes,
+        picture: np.ndarray,
+        centre: np.ndarray,
+        size: float,
+        *,
+        frame: Mapping[str, Any] | None,
+        zorder: float,
+    ) -> None:
+        super().__init__(ax, origin="upper", interpolation=INTERPOLATION, zorder=zorder)
+        self.set_data(picture)
+        self._picture = picture
+        self._frame: Rectangle | None = None
+        ax.add_image(self)
+        if frame is not None:
+            options = {"edgecolor": mpl.rcParams["text.color"], "zorder": zorder, **frame}
+            self._frame = Rectangle((0, 0), 1, 1, **options)
+            ax.add_artist(self._frame)
+        self.place(centre, size)
+
+    def place(self, centre: np.ndarray, size: float) -> None:
+        """Move to a centre, with a longer side of `size`."""
+        width, height = picture_sides(self._picture, size)
+        left, bottom = centre[0] - width / 2, centre[1] - height / 2
+        self.set_extent((left, left + width, bottom, bottom + height))
+        if self._frame is not None:
+            self._frame.set_bounds(left, bottom, width, height)

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib import cbook, colors, patheffects
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
+from pytorch_feature_analysis.plotting._arrangement import Arrangement, arrange
 from pytorch_feature_analysis.plotting._dots import dot_groups
 from pytorch_feature_analysis.plotting._figure import root_figure, wrap
 from pytorch_feature_analysis.plotting._labels import place_labels
+from pytorch_feature_analysis.plotting._paper import columns_that_fit
+from pytorch_feature_analysis.plotting._pictures import picture_sides
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,6 +38,12 @@ _WIDER_IN_FILES = 1.09
 # In points: the pieces of a line that labels keep clear of, and how far they keep.
 _PIECE = 4.0
 _CLEARANCE = 2.0
+# Where a picture belongs that was moved.
+_POINT = {"marker": "o", "markevery": [0], "markersize": 2.5, "markeredgewidth": 0}
+# In points: names on blanks, from the largest to the smallest that is tried.
+_BLANK_POINTS = (7.0, 6.0, 5.0, 4.0)
+# Of the width of the axes beside a note.
+_LEGEND_SHARE = 0.66
 
 
 class PointMap(ABC):
@@ -68,6 +78,15 @@ class PointMap(ABC):
         self._pictures: dict[Hashable, Any] = {}
         # Of all pictures, in data units.
         self._shift = np.zeros(2)
+        self._size = 0.0
+        self._points: float | None = None
+        self._overlap = "allow"
+        # As they are given, and widths of frames in points.
+        self._loaded: dict[Hashable, np.ndarray] = {}
+        self._borders: dict[Hashable, float] = {}
+        self._colours: dict[Hashable, Any] = {}
+        self._arrangement: Arrangement | None = None
+        self._moved: list[Hashable] = []
         self._dotted: list[Hashable] = []
         self._dot_size = 0.0
         self._trajectories: list[np.ndarray] = []
@@ -89,6 +108,9 @@ class PointMap(ABC):
     ) -> Any: ...
 
     @abstractmethod
+    def _place_picture(self, key: Hashable, shift: np.ndarray, size: float) -> None: ...
+
+    @abstractmethod
     def _write(self, x: float, y: float, note: str, **options: Any) -> None: ...
 
     @abstractmethod
@@ -98,7 +120,7 @@ class PointMap(ABC):
     def _move_label(self, text: Any, pixels: np.ndarray) -> None: ...
 
     @abstractmethod
-    def _add_leader(self, key: Hashable, ends: np.ndarray) -> None: ...
+    def _add_leader(self, key: Hashable, ends: np.ndarray, **options: Any) -> None: ...
 
     @abstractmethod
     def _on_screen(self, place: np.ndarray) -> tuple[np.ndarray, float]:
@@ -135,9 +157,19 @@ class PointMap(ABC):
         size: float,
         offset: tuple[float, float],
         frames: Mapping[Hashable, Mapping[str, Any]],
+        points: float | None = None,
+        overlap: str = "allow",
+        colours: Mapping[Hashable, Any] | None = None,
     ) -> None:
-        """Draw a picture at each of the points named, shifted by `offset`."""
+        """Draw a picture at each of the points named, shifted by `offset`.
+
+        Their sizes and places are final once labels are drawn: with `points`, which is a size in
+        points instead of data units, and unless `overlap` is 'allow'.
+        """
         self._shift = np.array(offset, dtype=float)
+        self._size, self._points, self._overlap = size, points, overlap
+        self._loaded, self._colours = dict(pictures), dict(colours or {})
+        self._borders = {key: float(frame["linewidth"]) for key, frame in frames.items()}
         for key, picture in pictures.items():
             if key in self._places:
                 self._pictures[key] = self._add_picture(key, picture, size, frames.get(key))
@@ -162,8 +194,15 @@ class PointMap(ABC):
             dots = self._ax.scatter(*points.T, **{"zorder": _DOTS, **settings})
             self._dot_size = max(self._dot_size, float(np.sqrt(np.max(dots.get_sizes()))))
 
+    def name_kinds(self, kinds: Sequence[tuple[str, Any, str]]) -> None:
+        """Put kinds of points into the legend: what each is called, its colour and marker."""
+        nowhere: list[list[float]] = [[]] * len(self._low)
+        for text, colour, marker in kinds:
+            options = {"color": colour, "marker": marker, "markeredgewidth": 0}
+            self._ax.plot(*nowhere, linestyle="none", label=text, **options)
+
     def write_margins(self, note: str, *, legend: bool) -> None:
-        """Write a note below the axes on the right, and the legend of the lines on the left."""
+        """Write a note below the axes on the right, and the legend on the left."""
         if note:
             self._write(
                 1,
@@ -173,8 +212,18 @@ class PointMap(ABC):
                 verticalalignment="top",
                 fontsize="small",
             )
-        if legend and self._ax.get_legend_handles_labels()[1]:
+        handles, texts = self._ax.get_legend_handles_labels()
+        if legend and texts:
+            # Marks need no room for a line.
+            marks = all(handle.get_linestyle() == "None" for handle in handles)
+            small = FontProperties(size="small").get_size_in_points()
+            room = _LEGEND_SHARE * self._ax.bbox.width / root_figure(self._ax).dpi
             self._ax.legend(
+                ncols=columns_that_fit(texts, room, small),
+                numpoints=1,
+                columnspacing=1.2,
+                handletextpad=0.4,
+                handlelength=1.0 if marks else None,
                 loc="upper left",
                 bbox_to_anchor=(0, -0.005),
                 borderaxespad=0.0,
@@ -205,12 +254,16 @@ class PointMap(ABC):
         # Layouts give the axes their place when the figure is drawn.
         root_figure(self._ax).draw_without_rendering()
         self._settle()
+        self._arrange()
         for text in texts.values():
             wrap(text, _WIDEST_LABEL * self._ax.bbox.width)
         if {"horizontalalignment", "verticalalignment"}.isdisjoint(given):
             self._spread_labels(texts, offset)
         else:
             self._stack_labels(texts, offset)
+        self._lead_to_points()
+        if self._arrangement is not None:
+            self._arrangement.log()
 
     def _spread_labels(self, texts: Mapping[Hashable, Any], offset: float) -> None:
         sizes = _rows([text.get_window_extent().size for text in texts.values()], 2)
@@ -221,7 +274,7 @@ class PointMap(ABC):
             frame = self._ax.bbox.extents
             centres = place_labels(anchors, sizes, self._named(), self._lines(), frame, gap=gap)
             boxes = np.hstack([centres - sizes / 2, centres + sizes / 2])
-            if self._is_widest() or not self._widen(np.concatenate([boxes, self._named()])):
+            if self._is_widest() or not self._make_room(boxes):
                 break
         # A line leads from a label that found no room beside its point.
         starts = np.clip(centres, anchors[:, :2], anchors[:, 2:])
@@ -239,8 +292,78 @@ class PointMap(ABC):
                 left, _, right, top = self._anchor(key)
                 self._move_label(text, np.array([(left + right) / 2, top + gap]))
             boxes = _rows([text.get_window_extent().extents for text in texts.values()], 4)
-            if self._is_widest() or not self._widen(np.concatenate([boxes, self._named()])):
+            if self._is_widest() or not self._make_room(boxes):
                 break
+
+    def _make_room(self, boxes: np.ndarray) -> bool:
+        grown = self._widen(np.concatenate([boxes, self._named()]))
+        if grown and self._points is not None:
+            self._arrange()
+        return grown
+
+    def limits(self) -> tuple[np.ndarray, np.ndarray]:
+        """Low and high end of all axes."""
+        return self._low, self._high
+
+    def zoom_out(self, low: float, high: float) -> None:
+        """Set the limits, alike for all axes; pictures keep their points."""
+        self._low, self._high = np.full_like(self._low, low), np.full_like(self._high, high)
+        self._set_limits()
+        if self._points is not None:
+            self._arrange()
+
+    def _arrange(self) -> None:
+        """Give all pictures the size in points, and keep them clear of each other, if asked to."""
+        if not self._pictures or (self._points is None and self._overlap == "allow"):
+            return
+        keys = list(self._pictures)
+        seen = [self._on_screen(self._places[key]) for key in keys]
+        scales = np.array([scale for _, scale in seen])
+        point = root_figure(self._ax).dpi / 72
+        size = self._size
+        if self._points is not None:
+            size = self._points * point / float(scales.mean())
+        self._arrangement = arrange(
+            np.array([place for place, _ in seen]) + self._shift * scales[:, None],
+            np.array([picture_sides(self._loaded[key], 1.0) for key in keys]),
+            scales,
+            np.array([self._borders.get(key, 0.0) for key in keys]),
+            size=size,
+            overlap=self._overlap,
+            area=float(np.prod(self._ax.bbox.size)),
+            point=point,
+        )
+        self._moved = []
+        for key, move in zip(keys, self._arrangement.moves, strict=True):
+            self._place_picture(key, self._shift + move, self._arrangement.size)
+            if move.any():
+                self._moved.append(key)
+
+    def _lead_to_points(self) -> None:
+        """Draw a dot where a picture belongs that was moved off it, and a line from there."""
+        for key in self._moved:
+            middle, scale = self._on_screen(self._places[key])
+            point = middle + self._shift * scale
+            box = self._anchor(key)
+            end = np.clip(point, box[:2], box[2:])
+            if (end != point).any():
+                colour = self._colours.get(key, "0.35")
+                self._add_leader(key, np.array([point, end]), color=colour, **_POINT)
+
+    def name_blanks(self, names: Mapping[Hashable, str]) -> None:
+        """Write names on the pictures that are blanks, as large as they fit."""
+        for key, name in names.items():
+            if key not in self._pictures:
+                continue
+            left, bottom, right, top = self._anchor(key)
+            options = {"ha": "center", "va": "center", "color": "0.35"}
+            text = self._add_label(key, name, options)
+            for points in _BLANK_POINTS:
+                text.set(text=name, fontsize=points)
+                wrap(text, right - left)
+                if text.get_window_extent().height <= top - bottom:
+                    break
+            self._move_label(text, np.array([left + right, bottom + top]) / 2)
 
     def _is_widest(self) -> bool:
         return bool((self._high - self._low).max() > 0.99 * self._widest)

@@ -71,13 +71,18 @@ class Picture3D(Rectangle):
         )
         self.set_figure(ax.figure)
         self._projection = ScreenProjection(ax, point)
-        self._sides = np.array(picture_sides(picture, size))
-        self._shift = np.array(shift, dtype=float)
+        self._picture = picture
+        self.place(shift, size)
         self._image = BboxImage(
             self.get_window_extent, origin="upper", interpolation=INTERPOLATION, clip_on=False
         )
         self._image.set_data(picture)
         self._image.set_figure(ax.figure)
+
+    def place(self, shift: np.ndarray, size: float) -> None:
+        """Stand at a shift from the point, with a longer side of `size`, both in data units."""
+        self._sides = np.array(picture_sides(self._picture, size))
+        self._shift = np.array(shift, dtype=float)
 
     def do_3d_projection(self) -> float:
         """Move to where the point is on the screen, and return its depth."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,35 +9,21 @@ import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._checks import RandomState, check_count
-from pytorch_feature_analysis.mds import embed, stress_1
+from pytorch_feature_analysis.embedding import NUM_NEIGHBORS, embed_items
 from pytorch_feature_analysis.missing_cells import known_matrix
 from pytorch_feature_analysis.plotting._arguments import (
-    by_entry,
     check_axes,
-    check_colours,
     check_figure_size,
-    check_finite,
-    check_labels,
-    check_options,
     check_pair,
-    check_positive,
     check_row,
-    check_trajectories,
-    picture_frames,
 )
+from pytorch_feature_analysis.plotting._map_looks import check_looks, draw_map
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-logger = logging.getLogger(__name__)
-
 _MATRIX = "rdm_df['matrix']"
 _TITLE_SHARE = 0.96
-# Pictures are kept at what they need for print at this resolution.
-_PICTURE_DPI = 600
-_SMALLEST_PICTURE = 32
-# A stress-1 that is rounding alone.
-_EXACT = 1e-6
 
 
 def rdm_mds(
@@ -68,8 +53,12 @@ def rdm_mds(
     save_opts: Any = "na",
     *,
     ax: Axes | None = None,
+    overlap: str = "allow",
+    pic_points: float | None = None,
+    color_by: Hashable = None,
     method: str = "metric",
     num_starts: int = 8,
+    num_neighbors: int = NUM_NEIGHBORS,
     random_state: RandomState = 0,
     nan_policy: str = "omit",
     symmetrize: bool = False,
@@ -108,13 +97,16 @@ def rdm_mds(
         Colours of dots and of picture borders by entry key. Others have that of the text.
     cond_pics : dict, optional
         Pictures by entry key: paths, PIL images, or arrays (height, width[, 3 or 4]) of uint8 or
-        of floats from 0 to 1. In 3-D they face the viewer from whatever side.
+        of floats from 0 to 1. In 3-D they face the viewer from whatever side. In the place of
+        one that is None, or a file that is not there, is a blank with the entry's key, and one
+        log line counts them; entries without a picture in the dict have a dot.
     pic_size : float, default 0.1
-        Longer side of a picture; its aspect is kept.
+        Longer side of a picture; its aspect is kept. See `pic_points` for a size in points.
     alphatize_pics : bool, default True
         Make the colour `alpha_target` in pictures transparent; see `alphatize_image`.
     add_pic_border : bool or dict, default False
-        Frame the pictures; a dict has options of `matplotlib.patches.Rectangle`.
+        Frame the pictures; a dict has options of `matplotlib.patches.Rectangle`. With `color_by`,
+        pictures are framed in its colours; ``{'linewidth': 0}`` leaves the frames out.
     alpha_target : (int, int, int), default (255, 255, 255)
         The colour that becomes transparent.
     alpha_range : float, default 35
@@ -138,11 +130,25 @@ def rdm_mds(
     save_opts : 'na', path, dict or (path, dict), default 'na'
         Where to save the figure: a path whose suffix chooses the format, keywords of
         `matplotlib.figure.Figure.savefig` with `fname` among them, or both. 'na' and None save
-        nothing. The resolution is 200 dpi unless `dpi` says otherwise.
+        nothing. The resolution is 200 dpi, and that of pictures in PDF and SVG 300, unless `dpi`
+        says otherwise.
     ax : matplotlib Axes, optional
         Where to draw, three-dimensional for ``dims=3``. It is left to the caller to show. By
         default a figure is made.
-    method, num_starts, random_state, nan_policy, symmetrize
+    overlap : {'allow', 'shrink', 'repel'}, default 'allow'
+        What happens to pictures that hide each other. 'allow': nothing. 'shrink': all are made
+        smaller alike, until none overlaps another, but no smaller than 6 points; a log line says
+        if they still do then. 'repel': they are moved the least to be clear of each other, and a
+        thin line leads from a picture to a small dot where it belongs; they are made smaller where
+        they would fill more than a quarter of the axes. In 3-D this is of the present view.
+    pic_points : float, optional
+        Longer side of a picture in points, 1/72 inch, instead of `pic_size`; in 3-D that of one
+        in the middle.
+    color_by : str, optional
+        An entry variable, such as 'obj', in whose values' colours dots and picture borders are,
+        with a legend on a figure made here. Up to 8 values have colours that all can tell apart,
+        and dots a marker each too, unless markers are given.
+    method, num_starts, num_neighbors, random_state, nan_policy, symmetrize
         As in `mds_coordinates`.
 
     Returns
@@ -150,7 +156,10 @@ def rdm_mds(
     float
         Raw stress, the sum over pairs of (distance - dissimilarity)\ :sup:`2`: 0 where the map is
         exact. It grows with the number of entries and the unit of the dissimilarities; stress-1
-        (on the plot, and in the log) does not: 0.05 is good, 0.1 fair, 0.2 poor.
+        (on the plot, and in the log) does not: 0.05 is good, 0.1 fair, 0.2 poor. For 'nonmetric',
+        the sum of (distance - disparity)\ :sup:`2`. For 'tsne' and 'umap', which have no stress,
+        their trustworthiness: 1 where the nearest five on the map are near in the RDM too, about
+        0.5 where they are anybody.
 
     Raises
     ------
@@ -161,6 +170,8 @@ def rdm_mds(
     See Also
     --------
     mds_coordinates : the points in numbers.
+    plot_mds_panels : one map for each RDM of a stack, turned to each other.
+    plot_shepard : how well distances stand for dissimilarities.
 
     Notes
     -----
@@ -170,6 +181,9 @@ def rdm_mds(
     may also be given as ``'cat'``. Keys that are not in this RDM are passed over, so that one dict
     of pictures, labels or colours serves many plots; only if none of its keys is there, it is an
     error. Entries without a finite dissimilarity have no point, and are named in the log.
+
+    Letters that the fonts of the style lack, such as Chinese ones, are drawn in another font of
+    this machine that has them, or as squares, of which a log line tells.
 
     A figure made here stays open as the current one of pyplot (``plt.gcf()``), unless it was
     saved and is on no screen: then it is closed. No global style is changed.
@@ -201,196 +215,75 @@ def rdm_mds(
     limits = check_pair(plot_limits, argument="plot_limits")
     if limits[0] >= limits[1]:
         raise ValueError(f"`plot_limits` must be (low, high), not {plot_limits!r}.")
-    offset = check_pair(pic_offset, argument="pic_offset")
-    size = check_positive(pic_size, argument="pic_size")
-    check_finite(label_offset, argument="label_offset")
     inches = check_figure_size(fig_size)
     check_axes(ax, dims)
-    labels = check_labels(cond_labels, keys)
-    colours = check_colours(cond_colors, keys)
-    sources = by_entry(cond_pics, keys, argument="cond_pics")
-    per_dot = {
-        option: by_entry(values, keys, argument=f"other_dot_opts[{option!r}]")
-        for option, values in check_options(other_dot_opts, argument="other_dot_opts").items()
-    }
-    dot_options = check_options(plot_opts, argument="plot_opts")
-    label_options = check_options(label_opts, argument="label_opts")
-    trajectories = check_trajectories(line_trajectories, keys)
-    frames = picture_frames(add_pic_border, sources, colours)
+    looks = check_looks(
+        keys,
+        row["entry_labels"],
+        plot_opts=plot_opts,
+        other_dot_opts=other_dot_opts,
+        cond_labels=cond_labels,
+        label_offset=label_offset,
+        label_opts=label_opts,
+        plot_dots=plot_dots,
+        cond_colors=cond_colors,
+        color_by=color_by,
+        cond_pics=cond_pics,
+        pic_size=pic_size,
+        pic_points=pic_points,
+        add_pic_border=add_pic_border,
+        pic_offset=pic_offset,
+        overlap=overlap,
+        line_trajectories=line_trajectories,
+    )
 
     # matplotlib is imported no sooner than a figure is made.
-    from pytorch_feature_analysis.plotting import _figure, _pictures
-    from pytorch_feature_analysis.plotting._deep_map import DeepMap
-    from pytorch_feature_analysis.plotting._flat_map import FlatMap
+    from pytorch_feature_analysis.plotting import _figure, _fonts
 
     save_to = _figure.check_save_opts(save_opts)
-    pictures = _pictures.load_pictures(
-        sources,
-        argument="cond_pics",
+    looks = looks.with_pictures(
+        inches=max(inches),
         alphatize=alphatize_pics,
         alpha_target=alpha_target,
         alpha_range=alpha_range,
-        longest_side=max(int(size * max(inches) * _PICTURE_DPI), _SMALLEST_PICTURE),
     )
-    points, stress = embed(
+    embedding = embed_items(
         matrix,
         dims,
         method=method,
         num_starts=num_starts,
+        num_neighbors=num_neighbors,
         random_state=random_state,
         symmetrize=symmetrize,
         names=keys,
         argument=_MATRIX,
     )
-    normalised = stress_1(points, matrix)
-    logger.info(
-        "MDS of %d entries in %d dimensions: stress %.6g, stress-1 %.4f.",
-        len(keys),
-        dims,
-        stress,
-        normalised,
-    )
-    places = _scaled(points, keys)
-
-    with _figure.drawing_axes(
-        ax,
-        plot_style=plot_style,
-        fig_size=inches,
-        show=show,
-        save_to=save_to,
-        projection="3d" if dims == 3 else None,
-    ) as target:
-        drawing = (FlatMap if dims == 2 else DeepMap)(target, keys, places, limits)
-        drawing.draw_lines(trajectories)
-        drawing.draw_pictures(pictures, size=size, offset=offset, frames=frames)
-        if plot_dots:
-            drawing.draw_dots(dot_options, per_dot, colours)
-        if fig_title:
-            room = _TITLE_SHARE * target.figure.bbox.width if ax is None else ax.bbox.width
-            _figure.write_title(target, fig_title, room=room)
-        drawing.write_margins(
-            _stress_in_words(stress, normalised) if show_stress else "",
+    with (
+        _figure.drawing_axes(
+            ax,
+            plot_style=plot_style,
+            fig_size=inches,
+            show=show,
+            save_to=save_to,
+            projection="3d" if dims == 3 else None,
+        ) as target,
+        _fonts.legible([*looks.texts(), fig_title or ""]) as write,
+    ):
+        draw_map(
+            target,
+            looks,
+            _scaled(embedding.points, keys),
+            limits=limits,
+            note=embedding.note if show_stress else "",
+            title=fig_title,
+            title_room=_TITLE_SHARE * target.figure.bbox.width if ax is None else ax.bbox.width,
             legend=ax is None,
+            write=write,
         )
-        drawing.draw_labels(labels, offset=label_offset, options=label_options)
-    return stress
+    return embedding.fit
 
 
 my_mds = rdm_mds
-
-
-def mds_coordinates(
-    rdm_df: pd.DataFrame | pd.Series,
-    dims: int = 2,
-    *,
-    method: str = "metric",
-    num_starts: int = 8,
-    random_state: RandomState = 0,
-    nan_policy: str = "omit",
-    symmetrize: bool = False,
-) -> pd.DataFrame:
-    """Place the entries of an RDM as points whose distances stand for their dissimilarities.
-
-    Parameters
-    ----------
-    rdm_df : DataFrame or Series
-        A stack of one row, such as `df_filter` gives, or that row.
-    dims : int, default 2
-        Number of coordinates.
-    method : {'metric', 'classical'}, default 'metric'
-        'metric' finds the least raw stress, the sum over pairs of the squared difference of
-        distance and dissimilarity. 'classical' is Torgerson's scaling, which gives Euclidean
-        distances back exactly, and sees other dissimilarities through their squares.
-    num_starts : int, default 8
-        For 'metric', the number of configurations to start from; the least stress is kept. The
-        first is the classical solution, so that ``num_starts=1`` has nothing random.
-    random_state : int, numpy Generator or None, default 0
-        Where the other starts come from. None is fresh entropy.
-    nan_policy : {'omit', 'raise'}, default 'omit'
-        What happens to missing dissimilarities (NaN or infinite). 'omit': entries without any
-        finite one have no point, and single ones have no weight; a log line counts
-        them. 'raise': an error that says how many. There is no 'pairwise', which is about two
-        RDMs or more.
-    symmetrize : bool, default False
-        Take the mean of an RDM that is not symmetric (of 'pwcca', say) and its transpose.
-
-    Returns
-    -------
-    DataFrame
-        One row per entry, in the order of the RDM, with the columns
-
-        entry_key : tuple
-        one for each entry variable, from `entry_labels`
-        dim1, dim2, ... : float
-            coordinates in the unit of the dissimilarities, about 0, on principal axes (dim1
-            varies most); in each the entry furthest from 0 is on the positive side. NaN for
-            entries without a finite dissimilarity, which are named in the log.
-
-    Raises
-    ------
-    ValueError
-        If there is not exactly one row, or a dissimilarity is negative, or missing with 'raise',
-        or the RDM is not symmetric and `symmetrize` is False, or the finite ones leave groups of
-        entries unconnected.
-
-    See Also
-    --------
-    rdm_mds : the same as a picture.
-
-    References
-    ----------
-    Borg and Groenen (2005). Modern Multidimensional Scaling, 2nd edition.
-    doi:10.1007/0-387-28981-X
-
-    Torgerson (1952). Multidimensional scaling: I. Theory and method. Psychometrika 17, 401-419.
-    doi:10.1007/BF02288916
-
-    Examples
-    --------
-    >>> import numpy as np, pandas as pd
-    >>> import pytorch_feature_analysis as pfa
-    >>> line = np.array([0.0, 1.0, 5.0])
-    >>> row = pd.DataFrame({
-    ...     'matrix': [np.abs(line[:, None] - line)],
-    ...     'entry_keys': [(('left',), ('middle',), ('right',))],
-    ...     'entry_labels': [({'side': 'left'}, {'side': 'middle'}, {'side': 'right'})],
-    ... })
-    >>> pfa.mds_coordinates(row, dims=1).round(6)
-       entry_key    side  dim1
-    0    (left,)    left  -2.0
-    1  (middle,)  middle  -1.0
-    2   (right,)   right   3.0
-    """
-    row = check_row(rdm_df)
-    matrix = known_matrix(row["matrix"], nan_policy, owner="`rdm_df`", name=f"row {row.name!r}")
-    points, _ = embed(
-        matrix,
-        dims,
-        method=method,
-        num_starts=num_starts,
-        random_state=random_state,
-        symmetrize=symmetrize,
-        names=row["entry_keys"],
-        argument=_MATRIX,
-    )
-    coordinates = {f"dim{k + 1}": points[:, k] for k in range(points.shape[1])}
-    variables = list(dict.fromkeys(name for label in row["entry_labels"] for name in label))
-    taken = [name for name in variables if name in coordinates or name == "entry_key"]
-    if taken:
-        raise ValueError(
-            f"`rdm_df` has an entry variable {taken[0]!r}, which is a column of the coordinates."
-            " Rename it in `entry_labels`."
-        )
-    columns: dict[Any, Any] = {"entry_key": list(row["entry_keys"])}
-    for name in variables:
-        columns[name] = [label.get(name) for label in row["entry_labels"]]
-    return pd.DataFrame({**columns, **coordinates})
-
-
-def _stress_in_words(stress: float, normalised: float) -> str:
-    if normalised < _EXACT:
-        return "stress 0"
-    return f"stress {stress:.3g}, stress-1 {normalised:.2g}"
 
 
 def _scaled(points: np.ndarray, keys: Sequence[Hashable]) -> dict[Hashable, np.ndarray]:
