@@ -320,7 +320,9 @@ def mds_coordinates(
         One row per entry, in the order of the RDM, with the columns
 
         entry_key : tuple
-        one for each entry variable, from `entry_labels`
+            as in the stack.
+        entry variables
+            one column for each, from ``entry_labels``.
         dim1, dim2, ... : float
             coordinates in the unit of the dissimilarities, about 0, on principal axes (dim1
             varies most); in each the entry furthest from 0 is on the positive side. NaN for
