@@ -24,11 +24,9 @@ class Block(NamedTuple):
 
 
 def pages_in(folder):
-    """Pages that are written by hand; those that Sphinx makes are in three folders."""
-    made = [folder / name for name in ("_build", "api", "tutorials")]
-    return sorted(
-        path for path in folder.rglob("*.rst") if not any(part in made for part in path.parents)
-    )
+    """Pages that are written by hand, and not those that Sphinx makes."""
+    made = {folder / name for name in ("_build", "api", "tutorials", "sg_execution_times.rst")}
+    return sorted(path for path in folder.rglob("*.rst") if not made & {path, *path.parents})
 
 
 def blocks_of(page):

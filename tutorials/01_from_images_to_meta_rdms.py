@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 import pytorch_feature_analysis as pfa
 
 folder = Path("tutorial_01")
+# sphinx_gallery_thumbnail_number = 2
 
 # %%
 # 1. Images

@@ -27,6 +27,7 @@ from PIL import Image, ImageDraw, ImageFont
 import pytorch_feature_analysis as pfa
 
 folder = Path("tutorial_02")
+# sphinx_gallery_thumbnail_number = 2
 
 # %%
 # 1. One large set of images

@@ -27,6 +27,7 @@ from torch import nn
 import pytorch_feature_analysis as pfa
 
 folder = Path("tutorial_04")
+# sphinx_gallery_thumbnail_number = 2
 folder.mkdir(exist_ok=True)
 
 # %%

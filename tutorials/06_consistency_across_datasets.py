@@ -33,6 +33,7 @@ from torch.nn import functional
 import pytorch_feature_analysis as pfa
 
 folder = Path("tutorial_06")
+# sphinx_gallery_thumbnail_number = 5
 folder.mkdir(exist_ok=True)
 
 # %%

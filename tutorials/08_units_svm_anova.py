@@ -27,6 +27,7 @@ from torchvision import transforms
 import pytorch_feature_analysis as pfa
 
 folder = Path("tutorial_08")
+# sphinx_gallery_thumbnail_number = 3
 (folder / "stimuli").mkdir(parents=True, exist_ok=True)
 
 # %%

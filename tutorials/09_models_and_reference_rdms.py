@@ -30,6 +30,7 @@ from torchvision import transforms
 import pytorch_feature_analysis as pfa
 
 folder = Path("tutorial_09")
+# sphinx_gallery_thumbnail_number = 2
 folder.mkdir(exist_ok=True)
 
 # %%
