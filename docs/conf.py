@@ -6,7 +6,6 @@ API (`api_pages.py`) and of the tutorials (sphinx-gallery). No network is needed
 
 from __future__ import annotations
 
-import logging
 import shutil
 import sys
 from pathlib import Path
@@ -37,10 +36,9 @@ exclude_patterns = ["_build", "**/sg_execution_times.rst", "sg_execution_times.r
 default_role = "py:obj"
 rst_prolog = f".. currentmodule:: {pfa.__name__}\n"
 
-# A pattern in a table of contents may stand for pages that are still to come.
-logging.getLogger("sphinx.sphinx.directives.other").addFilter(
-    lambda record: "glob pattern" not in str(record.msg)
-)
+# In docstrings 'pearson' is a value, and stays as it is typed; what is shown is output.
+smartquotes = False
+highlight_language = "none"
 
 # Types are told in Parameters, where there is room for what they mean.
 autodoc_typehints = "none"
@@ -55,7 +53,9 @@ html_static_path = ["_static"]
 html_css_files = ["style.css"]
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {"index": [], "changelog": [], "contributing": []}
+# Pages without others below them need no list of these.
+ALONE = {path.stem for path in HERE.glob("*.rst")} - {"how_to", "migrating"}
+html_sidebars = {name: [] for name in ALONE}
 html_theme_options = {
     "logo": {"text": html_title},
     "header_links_before_dropdown": 7,
