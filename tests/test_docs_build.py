@@ -66,7 +66,9 @@ def test_every_page_and_tutorial_is_there(html):
 
 
 def test_links_within_the_pages_lead_somewhere(html):
-    for page in html.rglob("*.html"):
+    pages = [page for page in html.rglob("*.html") if "_static" not in page.parts]
+    assert len(pages) > len(pfa.__all__)
+    for page in pages:
         text = page.read_text(encoding="utf-8")
         for link in re.findall(r'(?:href|src)="([^"#?]+)[^"]*"', text):
             if re.match(r"[a-z]+:", link):

@@ -111,6 +111,8 @@ def is_python(text):
     return any(isinstance(node, kinds) for node in ast.walk(tree))
 
 
+# dask looks for this machine's address as others would see it, and finds one without.
+@pytest.mark.filterwarnings("ignore:Couldn't detect a suitable IP address:RuntimeWarning")
 @pytest.mark.parametrize(
     "name",
     [
