@@ -45,6 +45,18 @@ autodoc_typehints = "none"
 python_maximum_signature_line_length = 80
 add_module_names = False
 numpydoc_show_class_members = False
+numpydoc_validation_checks = {
+    "all",
+    "ES01",  # a summary may say it all
+    "PR04",  # `a, b : array` gives both their type
+    "PR07",  # and their description
+    "PR08",  # which may begin with a name in lower case
+    "RT04",
+    "SA01",  # most functions stand alone
+    "SA03",
+    "SS05",  # 'Mean of ...' is a summary too
+}
+numpydoc_validation_exclude = {r"\.PermutationTest$"}  # its fields are described one by one
 
 html_theme = "pydata_sphinx_theme"
 html_title = "pytorch_feature_analysis"
