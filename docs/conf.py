@@ -56,7 +56,7 @@ numpydoc_validation_checks = {
     "SA03",
     "SS05",  # 'Mean of ...' is a summary too
 }
-numpydoc_validation_exclude = {r"\.PermutationTest$"}  # its fields are described one by one
+numpydoc_validation_exclude = {r"\.PermutationTest\b"}  # its fields are described one by one
 
 html_theme = "pydata_sphinx_theme"
 html_title = "pytorch_feature_analysis"

@@ -12,12 +12,12 @@ from sphinx.transforms import SphinxTransform
 
 import pytorch_feature_analysis as pfa
 
-_CALL = re.compile(rf"(?:pfa\.)?({'|'.join(pfa.__all__)})(?:\(.*\))?", re.DOTALL)
+_CALL = re.compile(rf"(?:pfa\.)?({'|'.join(pfa.__all__)})(?:\(.*\)|, .*)?", re.DOTALL)
 _HEADING = re.compile(r"-{3,}")
 
 
 class LinkPublicNames(SphinxTransform):
-    """Turns ``name`` and ``name(...)`` in the text of any page into links to the API."""
+    """Turns ``name``, ``name(...)`` and ``name, option`` in a text into links to the API."""
 
     default_priority = 400
     # A title is a link already, wherever it is listed.
