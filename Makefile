@@ -9,11 +9,12 @@ PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 # Two processes of one thread each finish the tests sooner than one process of two threads.
 PYTEST_ARGS ?= -n 2 --dist loadscope
 BENCHMARKS := $(sort $(wildcard benchmarks/[!_]*.py))
+SPHINX := $(BIN)/python -m sphinx --fail-on-warning --keep-going
 SERIES := 'import sys; print("%d.%d" % sys.version_info[:2])'
 
 export MPLBACKEND ?= Agg
 
-.PHONY: help test lint demo bench agreement clean distclean same-python
+.PHONY: help test lint demo bench agreement docs docs-quick clean distclean same-python
 
 help:
 	@echo 'make demo       set up and run the main job, from real images to RDMs of RDMs'
@@ -21,6 +22,7 @@ help:
 	@echo 'make lint       of these, lint and types alone'
 	@echo 'make bench      set up and print the benchmark ratios'
 	@echo 'make agreement  make docs/agreement.rst anew: numbers beside those of other packages'
+	@echo 'make docs       set up and make the pages in docs/_build/html; docs-quick: without tutorials'
 	@echo 'make clean      remove caches and built files; make distclean: $(VENV) too'
 
 test: lint
@@ -49,6 +51,10 @@ $(VENV)/.installed-test: setup.cfg pyproject.toml | $(BIN)/python
 	$(PIP_INSTALL) --editable '.[test]'
 	@touch $(VENV)/.installed $@
 
+$(VENV)/.installed-docs: setup.cfg pyproject.toml | $(BIN)/python
+	$(PIP_INSTALL) --editable '.[docs]'
+	@touch $(VENV)/.installed $@
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 		"Python >= 3.11 is needed, and $(PYTHON) is %d.%d: name another, as in" \
@@ -69,7 +75,16 @@ endif
 agreement: $(VENV)/.installed-test | same-python
 	$(BIN)/python docs/agreement_table.py
 
+# Warnings are errors. The gallery runs every tutorial, some minutes in all, and keeps what has not
+# changed.
+docs: $(VENV)/.installed-docs | same-python
+	$(SPHINX) docs docs/_build/html
+
+docs-quick: $(VENV)/.installed-docs | same-python
+	$(SPHINX) -D plot_gallery=0 docs docs/_build/quick
+
 clean:
+	rm -rf docs/_build docs/api docs/tutorials docs/sg_execution_times.rst
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache
 	find pytorch_feature_analysis tests benchmarks tutorials -name __pycache__ -prune -exec rm -rf {} +
 

@@ -49,14 +49,14 @@ def create_or_append_csv(
     TypeError
         If a column holds arrays: a CSV file would keep their abridged print alone.
 
+    See Also
+    --------
+    combine_csvs : read one or many such files.
+
     Notes
     -----
     Added rows are appended in one write; a new file, or one with replaced rows, takes the place
     of the old one only when complete. Keys are compared as the text that stands in the file.
-
-    See Also
-    --------
-    combine_csvs : read one or many such files.
 
     Examples
     --------

@@ -41,13 +41,13 @@ def df_filter(df: pd.DataFrame, subset_list: Sequence[Condition] | Condition) ->
     TypeError
         If a column holds arrays, lists or dicts, which have no equality to filter by.
 
-    Notes
-    -----
-    Values are equal as in Python: 1 finds 1.0, and '1' does not find 1.
-
     See Also
     --------
     df_filtsort : put the rows in the order of the values too.
+
+    Notes
+    -----
+    Values are equal as in Python: 1 finds 1.0, and '1' does not find 1.
 
     Examples
     --------

@@ -116,16 +116,16 @@ def extract_features(
         Unreadable pictures (all of a split named at once, before any network runs); unknown
         layers; stimuli or targets that differ between the models of a dataset.
 
+    See Also
+    --------
+    read_features : The store as a frame of activations.
+
     Notes
     -----
     A file is made anew, and the old one kept beside it, where the model's weights, preprocessing,
     layer, the settings or the pictures are others than those it was made with; of datasets other
     than files, only the number of stimuli is known beforehand. Half-written and damaged files are
     made anew. Features are float32.
-
-    See Also
-    --------
-    read_features : The store as a frame of activations.
 
     Examples
     --------

@@ -399,6 +399,7 @@ def preprocess_image(
     Returns
     -------
     torch.Tensor of float32, shape (1, channels, height, width)
+        What `transform` gives, as a batch.
 
     Examples
     --------

@@ -57,8 +57,10 @@ def get_net_similarity(
         A row for each group of layers, and for each measure and whatever else tells the rows of
         `stack` apart. In place of the layer it has
 
-        layer_group : the name of the group,
-        group_layers : tuple of the layers whose mean it is.
+        layer_group : str
+            The name of the group.
+        group_layers : tuple
+            The layers whose mean it is.
 
         Columns that say something of a single layer (its depth) are left out.
 

@@ -58,8 +58,7 @@ def mds_coordinates(
         What happens to missing dissimilarities (NaN or infinite). 'omit': entries without any
         finite one have no point, and single ones have no weight; a log line counts
         them, and 'tsne' and 'umap', which need them, refuse. 'raise': an error that says how many.
-        There is no 'pairwise', which is about two
-        RDMs or more.
+        There is no 'pairwise', which is about two RDMs or more.
     symmetrize : bool, default False
         Take the mean of an RDM that is not symmetric (of 'pwcca', say) and its transpose.
 
@@ -69,7 +68,9 @@ def mds_coordinates(
         One row per entry, in the order of the RDM, with the columns
 
         entry_key : tuple
-        one for each entry variable, from `entry_labels`
+            as in the stack.
+        entry variables
+            one column for each, from ``entry_labels``.
         dim1, dim2, ... : float
             coordinates in the unit of the dissimilarities, about 0, on principal axes (dim1
             varies most); in each the entry furthest from 0 is on the positive side. Those of
@@ -172,9 +173,12 @@ def aligned_mds_coordinates(
     DataFrame
         One row per RDM and entry, in the order of both, with the columns
 
-        the columns of `rdm_df` but those of the matrix and its entries
+        columns of `rdm_df`
+            but those of the matrix and its entries.
         entry_key : tuple
-        one for each entry variable, from `entry_labels`
+            as in the stack.
+        entry variables
+            one column for each, from ``entry_labels``.
         dim1, dim2, ... : float
             NaN for entries without a finite dissimilarity.
 

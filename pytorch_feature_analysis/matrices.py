@@ -221,7 +221,7 @@ def almost_equals(x: npt.ArrayLike, y: npt.ArrayLike, thresh: float = 5) -> bool
     x, y : array-like of the same shape
         Numbers, such as the RGB values of two pixels; unsigned bytes do not wrap round.
     thresh : float, default 5
-        The difference that is already too large: the comparison is |x - y| < `thresh`, strict.
+        The difference that is already too large: the comparison is ``|x - y| < thresh``, strict.
 
     Returns
     -------

@@ -143,14 +143,14 @@ def select_models(table: ModelTable, criteria: Sequence[Any]) -> pd.DataFrame:
         A column that is not there (with those that are), a value that no model has (with those
         that some have), or rules that leave no model.
 
+    See Also
+    --------
+    df_filter : Rows that meet several conditions at once.
+
     Notes
     -----
     The log warns of a rule that changes nothing, such as one that takes away what was not chosen
     before: the order of rules matters.
-
-    See Also
-    --------
-    df_filter : Rows that meet several conditions at once.
 
     Examples
     --------

@@ -69,16 +69,23 @@ def correlate_with(
         A row for each row of `stack` and each method. Behind the columns of `stack` that say what
         the row is, there are
 
-        compared : 'similarity', where the matrix holds 1 less a similarity, or 'distance', where
-            it holds distances, or a measure that is not known. So a positive r says that more
-            similar pairs, or more distant pairs, have larger numbers;
-        method : name of the correlation;
-        r : the correlation, -1 to 1;
-        p : its two-sided p value, see Notes;
-        n : the number of pairs, 30 for all of six networks in both directions;
-        n_missing : how many more there would be, whose number or similarity is not there or NaN:
-            all in both directions if any pair of `frame` stands in both, else one for each pair;
-        reason : why r and p are NaN; otherwise empty.
+        compared : str
+            'similarity', where the matrix holds 1 less a similarity, or 'distance', where it holds
+            distances, or a measure that is not known. So a positive r says that more similar
+            pairs, or more distant pairs, have larger numbers.
+        method : str
+            Name of the correlation.
+        r : float
+            The correlation, -1 to 1.
+        p : float
+            Its two-sided p value, see Notes.
+        n : int
+            The number of pairs, 30 for all of six networks in both directions.
+        n_missing : int
+            How many more there would be, whose number or similarity is not there or NaN: all in
+            both directions if any pair of `frame` stands in both, else one for each pair.
+        reason : str
+            Why r and p are NaN; otherwise empty.
 
     Raises
     ------

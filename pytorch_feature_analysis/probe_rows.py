@@ -51,8 +51,10 @@ def combine_features(
     Returns
     -------
     features : ndarray (n_samples, n_combined)
+        Those of all networks in one table.
     test_features : ndarray (n_test, n_combined)
-        For `train_linear_probe`, which makes both itself with ``mode='concat'``.
+        The same of the test data. Both are for `train_linear_probe`, which makes them itself with
+        ``mode='concat'``.
 
     Notes
     -----

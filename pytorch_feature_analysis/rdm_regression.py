@@ -95,7 +95,9 @@ def regress_rdms(
             is the only one) and the entries of the other folds; the correlation is over the pairs
             of entries within a fold. NaN where folds have fewer than 3 pairs.
         n_folds, n_pairs, n_entries, n_subjects : int
+            How many of each there are.
         weights : str
+            As given.
 
     Raises
     ------

@@ -155,7 +155,7 @@ def get_rdms(
         - matrix: ndarray (n_entries, n_entries), float64, read-only,
         - entry_keys: tuple of tuples; entry_labels: tuple of dicts,
         - kernel_set_name (str), kernel_inds: 'all' or tuple of int,
-        - perm: 'orig_data' or 1..`num_perms`; perm_scramble: tuple of int,
+        - perm: 'orig_data' or 1 to `num_perms`; perm_scramble: tuple of int,
         - dissim_rankings: tuple of int, the greedy order of `get_extreme_dissims_total`,
         - and one column per image-set label; `projection` (int), where it was asked for.
 

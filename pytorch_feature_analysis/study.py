@@ -156,16 +156,16 @@ def run_study(
     ValueError
         The file has an unknown key, or lacks one; a step whose input is not there.
 
+    See Also
+    --------
+    plan_study : What it would do.
+
     Notes
     -----
     A step is done when its settings and the files it was made from are the same as when its
     results were written. Results that are made anew do not replace the old ones, which are renamed
     to ``<name>.superseded...``. A study that is killed goes on with the next file of features, the
     next probe, or the next step.
-
-    See Also
-    --------
-    plan_study : What it would do.
 
     Examples
     --------

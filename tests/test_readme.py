@@ -7,48 +7,36 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageDraw
+from made_pages import blocks_of, commands_of, draw_stimuli, untrained
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.rst").read_text(encoding="utf-8")
-SIDES = {"cup": 3, "hat": 5}
-COLORS = ("crimson", "seagreen", "royalblue", "orchid")
 
 
 def code_blocks(language):
     """Code blocks of the README, dedented."""
-    pattern = rf"^\.\. code-block:: {language}\n\n((?:   .*\n|\n)+)"
-    blocks = re.findall(pattern, README, re.MULTILINE)
-    return [re.sub(r"^   ", "", block, flags=re.MULTILINE).strip() for block in blocks]
+    return [block.text for block in blocks_of(README) if block.language == language]
 
 
 def commands():
     """Commands of the console blocks, each as its words."""
-    lines = "\n".join(code_blocks("console")).replace("\\\n", " ").splitlines()
-    assert all(line.startswith("$ ") for line in lines)
-    return [shlex.split(line.removeprefix("$ ")) for line in lines]
+    return commands_of("".join(code_blocks("console")))
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Folder with the README's stimuli, drawn, as the current one."""
-    for obj, sides in SIDES.items():
-        for color in COLORS:
-            image = Image.new("RGB", (100, 100), "white")
-            ImageDraw.Draw(image).regular_polygon((50, 50, 40), sides, fill=color)
-            path = tmp_path / "stimuli" / obj / f"{obj}_{color}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            image.save(path)
+    draw_stimuli(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def test_the_quickstart_runs(folder):
     (quickstart,) = code_blocks("python")
-    untrained = quickstart.replace('"trained")', '"random")')
-    assert untrained != quickstart
+    assert untrained(quickstart) != quickstart
     names = {}
-    exec(compile(untrained, "README.rst", "exec"), names)  # noqa: S102 - the README itself
+    exec(compile(untrained(quickstart), "README.rst", "exec"), names)  # noqa: S102 - the README itself
 
     # AlexNet's 21 layers and the image, in 2 networks, 2 activation types and 2 objects.
     assert len(names["rdm_df"]) == 22 * 2 * 2 * 2
@@ -66,11 +54,12 @@ def test_the_commands_of_pfa_run(folder):
     from pytorch_feature_analysis.cli import main
 
     of_pfa = [words[1:] for words in commands() if words[0] == "pfa"]
+    assert any("alexnet:trained" in words for words in of_pfa)
     assert [words[0] for words in of_pfa] == ["layers", "rdms", "meta", "mds"]
     for words in of_pfa:
-        untrained = [word.replace("alexnet:trained", "alexnet=alexnet:random") for word in words]
-        result = CliRunner().invoke(main, untrained)
-        assert result.exit_code == 0, f"pfa {shlex.join(untrained)}\n{result.output}"
+        words = [untrained(word) for word in words]
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == 0, f"pfa {shlex.join(words)}\n{result.output}"
     assert (folder / "stack.parquet").is_file()
     with Image.open(folder / "layers_of_cup.png") as figure:
         assert min(figure.size) > 500

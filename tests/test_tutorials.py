@@ -1,5 +1,6 @@
 """Every tutorial runs as it stands, in a folder of its own, and what its text says is so."""
 
+import ast
 import os
 import re
 import runpy
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 import matplotlib as mpl
@@ -20,7 +22,6 @@ import pytorch_feature_analysis as pfa
 pytestmark = pytest.mark.slow
 
 TUTORIALS = sorted((Path(__file__).parents[1] / "tutorials").glob("*.py"))
-CELL = re.compile(r"^# %%.*$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +65,21 @@ def test_there_are_tutorials():
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
-def test_it_is_a_notebook_in_percent_format(path):
+def test_it_is_a_notebook_in_percent_format_with_its_text_in_rst(path):
     source = path.read_text(encoding="utf-8")
-    assert source.startswith("# %% [markdown]\n# # ")
-    cells = re.split(r"^(# %%.*)\n", source, flags=re.MULTILINE)[1:]
-    for head, body in zip(cells[::2], cells[1::2], strict=True):
-        assert head in ("# %%", "# %% [markdown]")
-        assert body.strip()
-        if head.endswith("[markdown]"):
-            assert all(line.startswith("#") for line in body.strip().splitlines())
+    title, underline, *_ = ast.get_docstring(ast.parse(source)).splitlines()
+    assert underline == "=" * len(title)
+    heads = re.findall(r"^#[ #]*%%.*$", source, re.MULTILINE)
+    cells = re.split(r"^# %%\n", source, flags=re.MULTILINE)[1:]
+    assert heads == ["# %%"] * len(cells)
+    for cell in cells:
+        assert cell.strip()
+        story = [line[2:] for line in takewhile(lambda x: x.startswith("#"), cell.splitlines())]
+        # A heading of Markdown, or code in its ticks.
+        assert not [line for line in story if re.search(r"^#|```|(?<!`)`(?!`)", line)]
+        for heading, underline in pairwise(story):
+            if re.fullmatch(r"[-=]{3,}", underline):
+                assert underline == "-" * len(heading)
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)

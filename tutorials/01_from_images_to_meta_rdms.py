@@ -1,16 +1,17 @@
-# %% [markdown]
-# # From images to meta-RDMs
-#
-# Which images does a network take to be alike, and do its layers agree on that? A representational
-# dissimilarity matrix (RDM) answers the first question for one layer. Comparing the RDMs of
-# layers answers the second, and that comparison is an RDM again: of layers instead of images. It
-# can be filtered, drawn and compared like the first.
-#
-# This tutorial draws its own images and downloads nothing: the networks have random weights, and
-# what we see is what their architecture does before it has learnt anything. It takes about half a
-# minute, and writes into a folder `tutorial_01`.
+"""
+From images to meta-RDMs
+========================
 
-# %%
+Which images does a network take to be alike, and do its layers agree on that? A representational
+dissimilarity matrix (RDM) answers the first question for one layer. Comparing the RDMs of
+layers answers the second, and that comparison is an RDM again: of layers instead of images. It
+can be filtered, drawn and compared like the first.
+
+This tutorial draws its own images and downloads nothing: the networks have random weights, and
+what we see is what their architecture does before it has learnt anything. It takes about half a
+minute, and writes into a folder ``tutorial_01``.
+"""
+
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -21,14 +22,15 @@ from PIL import Image, ImageDraw, ImageFont
 import pytorch_feature_analysis as pfa
 
 folder = Path("tutorial_01")
+# sphinx_gallery_thumbnail_number = 2
 
-# %% [markdown]
-# ## 1. Images
+# %%
+# 1. Images
+# ---------
 #
 # Four objects, as pictograms of a font that comes with matplotlib, in four colors and three
 # views. Each image says in its name what it shows.
 
-# %%
 objects = {"umbrella": "☂", "phone": "☎", "knight": "♞", "anchor": "⚓"}
 colors = {"red": "#d62728", "green": "#2ca02c", "blue": "#1f77b4", "purple": "#9467bd"}
 views = {"upright": (160, 0), "tilted": (160, 35), "small": (90, 0)}  # size, degrees
@@ -45,50 +47,49 @@ for obj, sign in objects.items():
             file.parent.mkdir(parents=True, exist_ok=True)
             image.save(file)
 
-# %% [markdown]
-# `read_image_folder` reads the design off the file names. What tells the images of one RDM apart
+# %%
+# ``read_image_folder`` reads the design off the file names. What tells the images of one RDM apart
 # are *entry* variables, here color and view; what makes different RDMs are *grouping* variables,
 # here the object. So there are four image sets of twelve images, and in each the same twelve
 # entries.
 
-# %%
 images = pfa.read_image_folder(folder / "stimuli", "{obj}/{obj}_{color}_{view}.png")
 image_sets = pfa.package_image_sets(images, entry_vars=["color", "view"], grouping_vars=["obj"])
 print(images.head(3).to_string())
 print(len(image_sets), "image sets, the first of", image_sets[0][0])
 
-# %% [markdown]
-# ## 2. Networks
-#
-# Two architectures, both with random weights. With a network connection, write `"trained"` in
-# place of `"random"`, or give a file of your own. `transform="whole"` shows the networks the whole
-# image; the default is the preprocessing that the weights were trained with, which cuts borders.
-
 # %%
+# 2. Networks
+# -----------
+#
+# Two architectures, both with random weights. With a network connection, write ``"trained"`` in
+# place of ``"random"``, or give a file of your own. ``transform="whole"`` shows the networks the
+# whole image; the default is the preprocessing that the weights were trained with, which cuts
+# borders.
+
 models = pfa.prepare_models(
     {"alexnet": ("alexnet", "random"), "resnet18": ("resnet18", "random")}, transform="whole"
 )
 
-# %% [markdown]
+# %%
 # Layers are called by type and number, and every layer has an address inside the network. Where
 # blocks of layers are wanted rather than single ones, their module paths will do: we take
 # ResNet-18 block by block.
 
-# %%
 address = pfa.fetch_layers(models["alexnet"])[("fc2", 19)]
 print(address, "is", pfa.index_nested(models["alexnet"]._modules, address))
 
 blocks = [f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1)]
 which_layers = {"resnet18": ["original_rgb", "conv1", *blocks, "fc1"]}
 
-# %% [markdown]
-# ## 3. First order: images
+# %%
+# 3. First order: images
+# ----------------------
 #
 # One call passes each image once through each network and computes the RDMs of all layers. AlexNet
-# is not named in `which_layers`, so all its layers are taken, and the image itself. Activation
+# is not named in ``which_layers``, so all its layers are taken, and the image itself. Activation
 # types: every unit for itself, or the mean of each feature map.
 
-# %%
 rdm_df = pfa.get_rdms(
     image_sets,
     models,
@@ -100,7 +101,7 @@ rdm_df = pfa.get_rdms(
 )
 print(len(rdm_df), "RDMs; columns:", ", ".join(rdm_df.columns))
 
-# %% [markdown]
+# %%
 # A stack of RDMs is an ordinary data frame, one RDM a row. Filter it down to one row, and draw
 # that: near means alike. In the image it is the view that tells umbrellas apart, since a pixel
 # knows little of color when the shape moves. In the last convolution of AlexNet that is so, too,
@@ -108,7 +109,6 @@ print(len(rdm_df), "RDMs; columns:", ", ".join(rdm_df.columns))
 # by color, tilted or not.
 
 
-# %%
 def choose(model, layer, activation_type, obj="umbrella"):
     conditions = [("model", model), ("layer", layer), ("activation_type", activation_type)]
     return pfa.df_filter(rdm_df, [*conditions, ("obj", obj), ("dissim_metric", "corr")])
@@ -127,13 +127,11 @@ for ax, (title, row) in zip(axes, panels.items(), strict=True):
     ax.set_title(title)
 figure.savefig(folder / "umbrellas.png", dpi=150)
 
-
-# %% [markdown]
+# %%
 # The same in numbers: how unlike are two images of one view in two colors, and two of one color in
 # two views?
 
 
-# %%
 def mean_dissimilarity(row, same, different):
     keys = [dict(zip(("color", "view"), key, strict=True)) for key in row["entry_keys"].item()]
     return np.mean(
@@ -151,21 +149,20 @@ for title, row in panels.items():
     other_view = mean_dissimilarity(row, same="color", different="view")
     print(f"{title:<30} other color {other_color:.4f}  other view {other_view:.4f}")
 
-# %% [markdown]
+# %%
 # To go on with a few images that differ most from each other, take them from the RDM:
 
-# %%
 row = panels["AlexNet conv5, unit by unit"]
 sub_rdm, indices = pfa.get_extreme_dissims_total(row["matrix"].item(), 4)
 print("most different:", [row["entry_keys"].item()[i] for i in indices])
 
-# %% [markdown]
-# ## 4. Second order: objects, and layers
+# %%
+# 4. Second order: objects, and layers
+# ------------------------------------
 #
 # Do the umbrellas relate to each other as the phones do? Now the *objects* are the entries, and
 # each layer makes an RDM of four by four: 1 - r of two objects' RDMs.
 
-# %%
 object_df = pfa.get_meta_rdms(
     rdm_df,
     folder / "objects.parquet",
@@ -186,11 +183,10 @@ row = pfa.df_filter(
 print([key[0] for key in row["entry_keys"].item()])
 print(row["matrix"].item().round(3))
 
-# %% [markdown]
+# %%
 # And with the *layers of both networks* as entries: one path from the image to the output for each
 # network. A picture can stand for any entry; here, an umbrella for the image.
 
-# %%
 layer_df = pfa.get_meta_rdms(
     rdm_df,
     folder / "layers.parquet",
@@ -217,13 +213,13 @@ pfa.rdm_mds(
     save_opts=folder / "layers.png",
 )
 
-# %% [markdown]
-# ## 5. Third order: do the objects agree on the layers?
+# %%
+# 5. Third order: do the objects agree on the layers?
+# ---------------------------------------------------
 #
 # The same function once more. Its entries are now the four RDMs of layers that the four objects
-# gave. The columns of the levels below gain `_sub` in their names, so nothing is lost.
+# gave. The columns of the levels below gain ``_sub`` in their names, so nothing is lost.
 
-# %%
 third_df = pfa.get_meta_rdms(
     layer_df,
     folder / "third_order.parquet",
@@ -236,12 +232,11 @@ for row in third_df.itertuples():
     agreement = 1 - pfa.get_upper_triang(row.matrix).mean()
     print(f"{row.activation_type:<14} {row.dissim_metric_sub_sub:<19} {agreement:.2f}")
 
-# %% [markdown]
-# Everything is in files. `read_rdms` reads a whole stack or a part of it, and says what each row
-# was made from. Since nothing of that has changed, the same call of `get_rdms` would now take its
-# rows from the file and compute nothing.
-
 # %%
+# Everything is in files. ``read_rdms`` reads a whole stack or a part of it, and says what each row
+# was made from. Since nothing of that has changed, the same call of ``get_rdms`` would now take
+# its rows from the file and compute nothing.
+
 conv1 = pfa.read_rdms(
     folder / "rdms.parquet", where=[("layer", "conv1"), ("obj", "phone")], provenance=True
 )

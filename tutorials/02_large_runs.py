@@ -1,15 +1,16 @@
-# %% [markdown]
-# # Large runs
-#
-# A thousand images, a deep network, all of its layers: the activations of ResNet-50 alone would
-# take 128 GB. The RDMs take a few. This tutorial shows how to know beforehand what a run costs,
-# how to keep it within an amount of memory, what happens when it is ended in the middle, and how
-# to share it out among processes or machines. None of this changes a single bit of the result.
-#
-# It draws its own images, downloads nothing (the network has random weights), takes about a
-# minute, and writes into a folder `tutorial_02`.
+"""
+Large runs
+==========
 
-# %%
+A thousand images, a deep network, all of its layers: the activations of ResNet-50 alone would
+take 128 GB. The RDMs take a few. This tutorial shows how to know beforehand what a run costs,
+how to keep it within an amount of memory, what happens when it is ended in the middle, and how
+to share it out among processes or machines. None of this changes a single bit of the result.
+
+It draws its own images, downloads nothing (the network has random weights), takes about a
+minute, and writes into a folder ``tutorial_02``.
+"""
+
 import subprocess
 import sys
 import textwrap
@@ -26,14 +27,15 @@ from PIL import Image, ImageDraw, ImageFont
 import pytorch_feature_analysis as pfa
 
 folder = Path("tutorial_02")
+# sphinx_gallery_thumbnail_number = 2
 
-# %% [markdown]
-# ## 1. One large set of images
+# %%
+# 1. One large set of images
+# --------------------------
 #
 # Twelve letters in two typefaces and three colors: 72 images, which are one set, so that all are
 # compared with all.
 
-# %%
 letters = "ABDEGHKMRSTX"
 typefaces = {"sans": "DejaVuSans.ttf", "serif": "DejaVuSerif.ttf"}
 colors = {"red": "#d62728", "green": "#2ca02c", "blue": "#1f77b4"}
@@ -52,20 +54,20 @@ images = pfa.read_image_folder(folder / "stimuli", "{letter}_{typeface}_{color}.
 image_sets = pfa.package_image_sets(images, ["letter", "typeface", "color"], [])
 print(len(image_sets), "set of", len(image_sets[0][1]), "images")
 
-# %% [markdown]
-# ## 2. What will it cost?
+# %%
+# 2. What will it cost?
+# ---------------------
 #
-# `plan_rdms` takes the arguments of `get_rdms`, looks at the images, times the network with a few
-# of them, and says what would be done. The patterns of a set have to wait until the set is
-# complete. Where those of all layers fit into `memory_budget`, one pass over the images serves
-# all layers. Where they do not, the layers are shared out among several passes, each of which
-# ends behind the deepest layer that it serves, or patterns wait in temporary files, whichever
-# takes less time here.
+# ``plan_rdms`` takes the arguments of ``get_rdms``, looks at the images, times the network with a
+# few of them, and says what would be done. The patterns of a set have to wait until the set is
+# complete. Where those of all layers fit into ``memory_budget``, one pass over the images serves
+# all layers. Where they do not, the layers are shared out among several passes, each of which ends
+# behind the deepest layer that it serves, or patterns wait in temporary files, whichever takes
+# less time here.
 #
 # So few images would pass AlexNet at once, and none would wait; batches of 16 stand here for the
 # thousands of images that do not fit into one.
 
-# %%
 models = pfa.prepare_models({"alexnet": ("alexnet", "random")}, transform="whole")
 options = {"dissim_metrics": ["corr", "euclidean_distance"], "batch_size": 16}
 budgets = ["1GB", "200MB", "100MB", "50MB"]
@@ -96,13 +98,13 @@ ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 fig.savefig(folder / "plans.png", dpi=150)
 plt.close(fig)
 
-# %% [markdown]
-# ## 3. The same numbers in any amount of memory
+# %%
+# 3. The same numbers in any amount of memory
+# -------------------------------------------
 #
 # In each case the same batches pass, and the same products are made of the same patterns. So the
 # results are not merely close: they are the same bits.
 
-# %%
 in_one_pass = pfa.get_rdms(image_sets, models, **options, memory_budget="1GB")
 in_little_memory = pfa.get_rdms(image_sets, models, **options, memory_budget="50MB")
 same_bits = all(
@@ -111,13 +113,13 @@ same_bits = all(
 )
 print("the same bits:", same_bits)
 
-# %% [markdown]
-# ## 4. A run that is ended in the middle
+# %%
+# 4. A run that is ended in the middle
+# ------------------------------------
 #
-# What a run has finished lies in a folder beside its file, `rdms.parquet.parts`, until all is
+# What a run has finished lies in a folder beside its file, ``rdms.parquet.parts``, until all is
 # finished. Here another process begins a run, and is killed as soon as its first pass is done.
 
-# %%
 script = """
     import pytorch_feature_analysis as pfa
 
@@ -139,11 +141,10 @@ process.wait()
 finished = pfa.read_rdms(out)
 print(len(finished), "of", len(in_one_pass), "rows were finished, of", *finished["layer"].unique())
 
-# %% [markdown]
+# %%
 # The same call goes on behind what is finished, also on another day: each row knows from which
 # images, weights and settings it was made, and is served where these are the same.
 
-# %%
 resumed = pfa.get_rdms(image_sets, models, out, **options, memory_budget="50MB")
 print(
     "the same bits:",
@@ -153,13 +154,13 @@ print(
     ),
 )
 
-# %% [markdown]
-# ## 5. Many processes, many machines
+# %%
+# 5. Many processes, many machines
+# --------------------------------
 #
 # The units of work are passes, and they go through joblib. Two processes of this machine, which
 # share the budget:
 
-# %%
 shared_out = pfa.get_rdms(
     image_sets, models, **options, num_cores=2, num_threads=1, memory_budget="200MB"
 )
@@ -173,31 +174,31 @@ print(
     ),
 )
 
-# %% [markdown]
+# %%
 # Any backend that joblib knows does the same. For the machines of a cluster that is Dask
-# (`pip install 'pytorch_feature_analysis[distributed]'`), here on SLURM with `dask-jobqueue`; the
-# workers need no disk in common with this process, which alone writes files:
+# (``pip install 'pytorch_feature_analysis[distributed]'``), here on SLURM with ``dask-jobqueue``;
+# the workers need no disk in common with this process, which alone writes files:
 #
-# ```python
-# from dask.distributed import Client
-# from dask_jobqueue import SLURMCluster
+# .. code-block:: python
 #
-# cluster = SLURMCluster(cores=4, processes=1, memory="16GB", walltime="02:00:00")
-# cluster.scale(jobs=20)
-# with Client(cluster), joblib.parallel_config(backend="dask"):
-#     rdm_df = pfa.get_rdms(image_sets, models, "rdms.parquet", num_threads=4)
-# ```
+#    from dask.distributed import Client
+#    from dask_jobqueue import SLURMCluster
 #
-# On the command line: `pfa rdms ... --scheduler tcp://10.0.0.1:8786`. A worker that dies has its
+#    cluster = SLURMCluster(cores=4, processes=1, memory="16GB", walltime="02:00:00")
+#    cluster.scale(jobs=20)
+#    with Client(cluster), joblib.parallel_config(backend="dask"):
+#        rdm_df = pfa.get_rdms(image_sets, models, "rdms.parquet", num_threads=4)
+#
+# On the command line: ``pfa rdms ... --scheduler tcp://10.0.0.1:8786``. A worker that dies has its
 # work done by another.
 #
-# ## 6. What came of it
+# 6. What came of it
+# ------------------
 #
 # What lies together: letters, colors or typefaces? In the image itself it is the letters, whose
 # ink overlaps. In the third convolution of this network, which has learnt nothing, letter and
 # color count about alike, and for its last layer color counts for more.
 
-# %%
 titles = {"original_rgb": "the image", "conv3": "conv3", "fc3": "fc3"}
 fig, axes = plt.subplots(1, 3, figsize=(13, 4.6), layout="constrained")
 for ax, (layer, title) in zip(axes, titles.items(), strict=True):

@@ -1,16 +1,17 @@
-# %% [markdown]
-# # RDM metrics, and what they have to do with CKA
-#
-# "How alike are two layers?" has many answers: RDMs by one of several metrics, compared by one of
-# several correlations; centred kernel alignment (CKA); CCA; Procrustes distance. Some of these are
-# the same number under two names, some agree on what is alike and differ in the values, and some
-# do neither. This tutorial says which, in numbers.
-#
-# The images are real handwritten digits, which come with scikit-learn; a network learns to read
-# them in a few seconds. Nothing is downloaded. It takes about half a minute, and writes into a
-# folder `tutorial_03`.
+"""
+RDM metrics, and what they have to do with CKA
+==============================================
 
-# %%
+"How alike are two layers?" has many answers: RDMs by one of several metrics, compared by one of
+several correlations; centred kernel alignment (CKA); CCA; Procrustes distance. Some of these are
+the same number under two names, some agree on what is alike and differ in the values, and some
+do neither. This tutorial says which, in numbers.
+
+The images are real handwritten digits, which come with scikit-learn; a network learns to read
+them in a few seconds. Nothing is downloaded. It takes about half a minute, and writes into a
+folder ``tutorial_03``.
+"""
+
 import warnings
 from pathlib import Path
 
@@ -25,14 +26,15 @@ from torchvision import transforms
 import pytorch_feature_analysis as pfa
 
 folder = Path("tutorial_03")
+# sphinx_gallery_thumbnail_number = 2
 folder.mkdir(exist_ok=True)
 
-# %% [markdown]
-# ## 1. One network that has learnt, and its twin that has not
+# %%
+# 1. One network that has learnt, and its twin that has not
+# ---------------------------------------------------------
 #
 # Forty of each digit are the stimuli, in the order of the digits; the network learns from others.
 
-# %%
 digits = load_digits()
 places = np.concatenate([np.flatnonzero(digits.target == digit)[:40] for digit in range(10)])
 is_stimulus = np.isin(np.arange(len(digits.target)), places)
@@ -92,40 +94,38 @@ layers = ["conv1", "relu1", "maxpool1", "conv2", "relu2", "maxpool2", "fc1", "re
 activations_df = pfa.get_activations(image_sets, models, layers, progress=False)
 print(activations_df[["model", "layer"]].assign(shape=activations_df["activations"].map(np.shape)))
 
-# %% [markdown]
-# ## 2. Five metrics on one layer
+# %%
+# 2. Five metrics on one layer
+# ----------------------------
 #
 # The metrics are 1 less Pearson's correlation of two patterns, and four Euclidean distances: plain
-# or squared (`L2`, `L2squared`), of patterns as they are or of unit length (`..._normalize`).
-# `compare_rdm_metrics` gives, for each pair of metrics, the mean absolute difference of the RDMs,
-# cell by cell, and their correlation.
+# or squared (``L2``, ``L2squared``), of patterns as they are or of unit length
+# (``..._normalize``). ``compare_rdm_metrics`` gives, for each pair of metrics, the mean absolute
+# difference of the RDMs, cell by cell, and their correlation.
 
-# %%
 fc1 = pfa.df_filter(activations_df, [("model", "trained"), ("layer", "fc1")])
 pairs = ["metric_1", "metric_2", "mean_abs_diff", "r"]
 table = pfa.compare_rdm_metrics(fc1, progress=False)
 print(table[pairs].round(3))
 
-# %% [markdown]
+# %%
 # The differences are mostly those of units: a distance of 30 and its square are far apart as
 # numbers, and order the pairs of stimuli alike (Spearman's correlation of the two is 1). The
 # correlations are all above 0.9 here, but that is no law: over all layers of both networks the
 # lowest is 0.84, between squared distances and plain ones of unit length, which differ both in the
 # square and in whether the strength of a response counts.
 
-# %%
 by_rank = pfa.compare_rdm_metrics(fc1, ["L2", "L2squared"], method="spearman", progress=False)
 everywhere = pfa.compare_rdm_metrics(activations_df, progress=False)
 lowest = everywhere.loc[everywhere["r"].idxmin()]
 print(f"Spearman's, L2 and L2squared: {by_rank['r'].item():.6f}")
 print("lowest:", *lowest[["model", "layer", "metric_1", "metric_2"]], f"{lowest['r']:.3f}")
 
-# %% [markdown]
+# %%
 # Some of the five are functions of each other, to the last digit: the squared distance of patterns
 # of unit length is 2 (1 - cosine); and once the mean of each pattern is taken off, half of it is
 # the correlation metric.
 
-# %%
 x = fc1["activations"].item().astype(float)
 centred = x - x.mean(axis=1, keepdims=True)
 exact = {
@@ -146,8 +146,9 @@ largest = {name: np.abs(one - other).max() for name, (one, other) in exact.items
 for name, difference in largest.items():
     print(f"{name}: to {difference:.0e}")
 
-# %% [markdown]
-# ## 3. Centred RSA *is* CKA
+# %%
+# 3. Centred RSA *is* CKA
+# -----------------------
 #
 # Take the RDMs of squared distances of two layers, take the means of rows and columns off, and
 # their cosine over all cells is linear CKA, exactly: centring turns squared distances into -2
@@ -158,7 +159,6 @@ for name, difference in largest.items():
 # as in the second. But after centring the diagonal is not 0 any more, and belongs to the sum. What
 # remains is neither of the two; it is near the debiased one where stimuli are many.
 
-# %%
 conv2 = pfa.df_filter(activations_df, [("model", "trained"), ("layer", "conv2")])
 y = conv2["activations"].item().astype(float)
 squared = [pfa.compute_rdm(table, "L2squared") for table in (x, y)]
@@ -171,16 +171,15 @@ print(f"CKA {biased:.6f}, less double-centred RSA: {biased - by_rdms['double']:.
 print(f"debiased CKA {debiased:.6f}, less U-centred RSA: {debiased - by_rdms['u']:.0e}")
 print(f"double-centred, without the diagonal: {by_rdms['double_upper']:.6f}")
 
-# %% [markdown]
-# How much the habit matters depends on the number of stimuli. `compare_measures` takes a stack of
-# several measures, and says how far each agrees with one of them over all pairs of layers, here of
-# both networks: once with one image of each digit, and once with all forty.
+# %%
+# How much the habit matters depends on the number of stimuli. ``compare_measures`` takes a stack
+# of several measures, and says how far each agrees with one of them over all pairs of layers, here
+# of both networks: once with one image of each digit, and once with all forty.
 #
 # Many layers have more units than there are stimuli, so that biased CKA would be far above 0 even
 # for layers that have nothing in common. The library warns of that; here it is the subject, and
 # the warning is turned off.
 
-# %%
 warnings.filterwarnings("ignore", message=".*as many units as stimuli or more")
 
 
@@ -210,18 +209,18 @@ for n_samples in (1, 40):
     print(f"\n{10 * n_samples} stimuli, agreement with (biased) CKA:")
     print(agreement[n_samples][["r", "mean_abs_diff"]].round(6).to_string())
 
-# %% [markdown]
+# %%
 # Double-centred RSA agrees wholly, U-centred RSA is what debiased CKA is, and the habit lies
 # between the two. With 10 stimuli, where the bias is large, neither the habit nor debiased CKA is
 # the biased one, and a correlation of 0.98 is what is left of an identity. With 400 they are all
 # nearly the same.
 #
-# ## 4. The usual RSA, by five metrics
+# 4. The usual RSA, by five metrics
+# ---------------------------------
 #
 # As a rule RSA does not centre: it correlates the triangles. Then no metric gives CKA itself, and
 # the question is how near the answers are.
 
-# %%
 metrics = table[["metric_1", "metric_2"]].stack().unique().tolist()
 rsa_df = pfa.get_similarity_rdms(
     activations_df,
@@ -242,15 +241,15 @@ pfa.plot_metric_comparison(
     save_opts=folder / "five_metrics.png",
 )
 
-# %% [markdown]
+# %%
 # The stimuli stand in the order of the digits, so that the dark squares on the diagonal are images
 # of one digit. All five rank the pairs of layers nearly as CKA does. As values they differ: where
 # layers are unlike (CKA below 0.75), all are below CKA, by up to 0.23 with the correlation metric.
 # So a threshold, or a number from another study, does not carry over from one to the next.
 #
-# ## 5. Procrustes, CCA, distance correlation
+# 5. Procrustes, CCA, distance correlation
+# ----------------------------------------
 
-# %%
 others_df = pfa.get_similarity_rdms(
     activations_df,
     [
@@ -280,18 +279,18 @@ pfa.plot_measure_comparison(
     save_opts=folder / "other_measures.png",
 )
 
-# %% [markdown]
+# %%
 # Procrustes distance, distance correlation and SVCCA of ten dimensions tell the same story as CKA
 # in other units. CCA does not: where a layer has as many units as there are stimuli, any other can
 # be made of it by a linear map, and the answer is 1 whatever the layers are. SVCCA of 99 % of the
 # variance keeps so many dimensions that it is on the way there.
 #
-# ## 6. How many stimuli?
+# 6. How many stimuli?
+# --------------------
 #
-# `sample_size_sensitivity` compares over random subsets of the stimuli, and over all: here a wide
-# layer of the trained network with one of 64 units of its untrained twin.
+# ``sample_size_sensitivity`` compares over random subsets of the stimuli, and over all: here a
+# wide layer of the trained network with one of 64 units of its untrained twin.
 
-# %%
 sizes = [10, 20, 40, 80, 160, 320]
 is_one = (activations_df["model"] == "trained") & (activations_df["layer"] == "conv1")
 is_other = (activations_df["model"] == "untrained") & (activations_df["layer"] == "relu3")
@@ -333,7 +332,7 @@ ax.legend(frameon=False)
 figure.savefig(folder / "sample_size.png", dpi=150)
 plt.close(figure)
 
-# %% [markdown]
+# %%
 # With 10 stimuli the biased CKA is too high by more than twice its standard deviation over
 # subsets, and still too high with 80. The debiased one is right on average from the start, but
 # scatters more where stimuli are few: being right on average does not make one small sample

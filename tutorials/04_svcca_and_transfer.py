@@ -1,14 +1,15 @@
-# %% [markdown]
-# # Layer by layer: how alike networks are, and what one gains from another
-#
-# Does a network help a new task the more, the more alike it is to a network that was trained on
-# that task? Six small networks learn six tasks over the same real handwritten digits, which come
-# with scikit-learn. They are compared layer by layer by SVCCA (singular vector canonical
-# correlation analysis); then each lends its layers to the five other tasks, and what is gained is
-# correlated with how alike the two networks are. Nothing is downloaded. It takes about half a
-# minute, and writes into a folder `tutorial_04`.
+"""
+Layer by layer: how alike networks are, and what one gains from another
+=======================================================================
 
-# %%
+Does a network help a new task the more, the more alike it is to a network that was trained on
+that task? Six small networks learn six tasks over the same real handwritten digits, which come
+with scikit-learn. They are compared layer by layer by SVCCA (singular vector canonical
+correlation analysis); then each lends its layers to the five other tasks, and what is gained is
+correlated with how alike the two networks are. Nothing is downloaded. It takes about half a
+minute, and writes into a folder ``tutorial_04``.
+"""
+
 from itertools import permutations
 from pathlib import Path
 
@@ -26,16 +27,17 @@ from torch import nn
 import pytorch_feature_analysis as pfa
 
 folder = Path("tutorial_04")
+# sphinx_gallery_thumbnail_number = 2
 folder.mkdir(exist_ok=True)
 
-# %% [markdown]
-# ## 1. Six tasks, six networks
+# %%
+# 1. Six tasks, six networks
+# --------------------------
 #
 # All networks have six hidden layers of 64 units, and differ in their first weights. Half of the
 # digits are for learning. A quarter is for the read-outs of section 4, and a quarter tests them;
 # on these two quarters, which they have never seen, the networks are compared.
 
-# %%
 digits = load_digits()
 pixels = torch.as_tensor(digits.images / 16, dtype=torch.float32).flatten(1)
 digit = digits.target
@@ -82,13 +84,13 @@ for task, network in networks.items():
     right[task] = (given == tasks[task][is_new]).mean()
 print(pd.Series(right, name="right answers on new digits").round(3))
 
-# %% [markdown]
-# ## 2. Networks by networks, in every layer
+# %%
+# 2. Networks by networks, in every layer
+# ---------------------------------------
 #
-# `get_similarity_rdms` takes any frame with a table of activations a row. The networks are the
+# ``get_similarity_rdms`` takes any frame with a table of activations a row. The networks are the
 # entries, so that each layer gives a matrix of networks by networks: a row of a stack.
 
-# %%
 layers = [f"relu{number}" for number in range(1, 7)]
 rows = []
 for task, network in networks.items():
@@ -107,23 +109,22 @@ stack = pfa.get_similarity_rdms(
 )
 print(stack[["layer", "dissim_metric"]])
 
-# %% [markdown]
-# `layerwise_table` tells how alike all networks are to one of them, layer by layer, and
-# `style_similarity` colours it for a notebook or a web page.
-
 # %%
+# ``layerwise_table`` tells how alike all networks are to one of them, layer by layer, and
+# ``style_similarity`` colours it for a notebook or a web page.
+
 layer_table = pfa.layerwise_table(stack, "prime")
 pfa.style_similarity(layer_table, limits=(0, 1)).to_html(folder / "layers.html")
 print(layer_table.round(2))
 
-# %% [markdown]
-# ## 3. Net similarity, over all layers and over groups of them
+# %%
+# 3. Net similarity, over all layers and over groups of them
+# ----------------------------------------------------------
 #
 # The net similarity S_N is the mean over layers. Groups of layers have names. (Where layers form a
-# grid of rows and heads, `grid_groups` names these.) The result is a stack like any other, with a
-# row for each group.
+# grid of rows and heads, ``grid_groups`` names these.) The result is a stack like any other, with
+# a row for each group.
 
-# %%
 groups = {"all": layers, "early": layers[:2], "middle": layers[2:4], "late": layers[4:]}
 net_df = pfa.get_net_similarity(stack, groups)
 net_table = pfa.similarity_table(net_df[net_df["layer_group"] == "all"])
@@ -139,19 +140,19 @@ for ax in axes:
 figure.savefig(folder / "similarity.png", dpi=150)
 plt.close(figure)
 
-# %% [markdown]
+# %%
 # All networks begin alike, since they see the same digits, and each ends on its own: in the last
 # layer little is left in common. On the whole, the network that tells all ten digits apart is the
 # one that is most alike to the others: it has to know what each of them knows.
 #
-# ## 4. What one network gains from another
+# 4. What one network gains from another
+# --------------------------------------
 #
 # The first layers of a network (the source) are kept as they are, and logistic regression learns
 # another task (the target) on top of them, from 80 digits. The gain is what it gets right beyond
 # the same on top of untrained networks. Both are means: over five draws of the 80 digits, and over
 # five untrained networks.
 
-# %%
 draws = [np.random.default_rng(seed).permutation(is_few.sum())[:80] for seed in range(5)]
 
 
@@ -199,18 +200,18 @@ axes[0].set_ylabel("network (source)")
 figure.savefig(folder / "gains.png", dpi=150)
 plt.close(figure)
 
-# %% [markdown]
+# %%
 # With two layers kept, most pairs gain. Deeper layers know their own task ever better, as the
 # diagonal tells, and have thrown away what the others need: with four layers or six, networks of a
 # single question are worse for nearly all other tasks than layers without any training. The
 # network of the ten digits alone goes on to help: with six layers, it helps all others.
 #
-# ## 5. Do more similar networks gain more?
+# 5. Do more similar networks gain more?
+# --------------------------------------
 #
-# `correlate_with` takes the table of gains, sources down and targets across, or a frame with a
+# ``correlate_with`` takes the table of gains, sources down and targets across, or a frame with a
 # row a pair. It leaves out the diagonal: 30 pairs of two networks are left.
 
-# %%
 results = pd.concat(
     pfa.correlate_with(net_df, gains).assign(n_kept=n_kept)
     for n_kept, gains in gain_tables.items()
@@ -257,13 +258,14 @@ figure.legend(
 figure.savefig(folder / "transfer.png", dpi=150)
 plt.close(figure)
 
-# %% [markdown]
+# %%
 # For two layers, the more alike two networks are, the larger is the gain. For four layers or six,
 # the correlation is weak, and the figure tells why. Similarity is the same in both directions, and
 # transfer is not: the network of the ten digits gives the others most, and the others give it
 # least, at one and the same similarity. No symmetric measure can tell these two apart.
 #
-# ## 6. How much is that worth?
+# 6. How much is that worth?
+# --------------------------
 #
 # p takes 30 pairs for independent, and they are not: each network is in ten of them. A test that
 # knows this shuffles the networks: it gives them each other's names in all 720 ways, and asks how
@@ -271,7 +273,6 @@ plt.close(figure)
 # done once more without that of the ten digits.
 
 
-# %%
 def shuffled_p(table, gains):
     """Share of all ways to name the networks in which r is as far from 0 as it is."""
     off_diagonal = ~np.eye(len(table), dtype=bool)
@@ -297,7 +298,7 @@ for n_kept, gains in gain_tables.items():
 worth = pd.DataFrame(worth).T.rename_axis(["n_kept", "networks"])
 print(worth.astype(float).round(3))
 
-# %% [markdown]
+# %%
 # Without the network of the ten digits, the correlations for four and six layers are no longer
 # weak: among the five others, more similar networks do lose less. Shuffling five networks gives
 # p values that are several times those of 20 pairs. For six networks it can be the other way

@@ -1,15 +1,16 @@
-# %% [markdown]
-# # Layers of two networks, in one pass
-#
-# Centred kernel alignment (CKA) tells how alike two layers make the same stimuli. With all layers
-# of two networks and many images, their activations do not fit into memory; minibatch CKA needs
-# one batch at a time, and its result does not depend on the size of the batches.
-#
-# The images are real handwritten digits, which come with scikit-learn; two networks, one of them
-# twice as deep, learn to read them in some seconds. Nothing is downloaded. It takes about half a
-# minute, and writes into a folder `tutorial_05`.
+"""
+Layers of two networks, in one pass
+===================================
 
-# %%
+Centred kernel alignment (CKA) tells how alike two layers make the same stimuli. With all layers
+of two networks and many images, their activations do not fit into memory; minibatch CKA needs
+one batch at a time, and its result does not depend on the size of the batches.
+
+The images are real handwritten digits, which come with scikit-learn; two networks, one of them
+twice as deep, learn to read them in some seconds. Nothing is downloaded. It takes about half a
+minute, and writes into a folder ``tutorial_05``.
+"""
+
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -24,12 +25,12 @@ import pytorch_feature_analysis as pfa
 folder = Path("tutorial_05")
 folder.mkdir(exist_ok=True)
 
-# %% [markdown]
-# ## 1. A shallow network and a deep one
+# %%
+# 1. A shallow network and a deep one
+# -----------------------------------
 #
 # Three of four digits are for learning, the others for the comparison.
 
-# %%
 digits = load_digits()
 pixels = torch.as_tensor(digits.images / 16, dtype=torch.float32)[:, None]
 answers = torch.as_tensor(digits.target)
@@ -60,13 +61,13 @@ for name, network in networks.items():
         right = (network(pixels[~is_lesson]).argmax(dim=1) == answers[~is_lesson]).float().mean()
     print(f"the {name} network reads {right:.0%} of new digits")
 
-# %% [markdown]
-# ## 2. All layers of both, at once
-#
-# `get_minibatch_cka` takes any loader. Layers stand in the order in which they are asked for, and
-# what comes out is a row of a stack like any other, whose entries are (model, layer).
-
 # %%
+# 2. All layers of both, at once
+# ------------------------------
+#
+# ``get_minibatch_cka`` takes any loader. Layers stand in the order in which they are asked for,
+# and what comes out is a row of a stack like any other, whose entries are (model, layer).
+
 loader = DataLoader(TensorDataset(pixels[~is_lesson], answers[~is_lesson]), batch_size=64)
 layers = {
     "shallow": [*(f"relu{i}" for i in range(1, 5)), "fc1"],
@@ -75,12 +76,11 @@ layers = {
 cka_df = pfa.get_minibatch_cka(networks, loader, layers, progress=False)
 print(cka_df["dissim_metric"].item(), "of", len(cka_df["entry_keys"].item()), "layers")
 
-# %% [markdown]
-# The matrix holds 1 - CKA, as all matrices of stacks hold dissimilarities; `to_similarity` gives
-# CKA. `plot_heatmap` draws all of it, or what is chosen by the labels of the entries: the layers
+# %%
+# The matrix holds 1 - CKA, as all matrices of stacks hold dissimilarities; ``to_similarity`` gives
+# CKA. ``plot_heatmap`` draws all of it, or what is chosen by the labels of the entries: the layers
 # of one network, or those of one against those of the other.
 
-# %%
 similar = pfa.to_similarity(cka_df)
 figure, axes = plt.subplots(
     1, 3, figsize=(11.5, 4.4), layout="constrained", gridspec_kw={"width_ratios": [5, 9, 10.2]}
@@ -105,18 +105,18 @@ for ax, rows, columns, title in (
 figure.savefig(folder / "layers_of_two_networks.png", dpi=150)
 plt.close(figure)
 
-# %% [markdown]
+# %%
 # Neighbouring layers are alike, the more so in the deep network, half of whose layers hardly
 # change what the layers before have made. Between the networks, the first layers are alike, and
 # then each goes its own way.
 #
-# ## 3. Any size of batches
+# 3. Any size of batches
+# ----------------------
 #
 # Pooled over batches, the unbiased estimates give about the same at any size, and exactly that of
 # all images in one. Means of CKA over small batches do not: the biased estimate is too high where
 # there are more units than images, the more so the smaller the batches.
 
-# %%
 images = pixels[~is_lesson]
 sizes = [8, 16, 32, 64, 128, len(images)]
 a, b = (

@@ -1,18 +1,19 @@
-# %% [markdown]
-# # Are networks that are alike on one dataset alike on another?
-#
-# Networks are compared on a dataset, and what is found is told of the networks. It holds for them
-# only so far as it would have been found on other images too. Eighteen small networks (three
-# objectives, two architectures, three sets of images to learn from) look at five datasets: on
-# each, all pairs of networks are compared, and the similarities on one dataset are correlated with
-# those on another. That correlation over pairs is the consistency. Is it the same for networks of
-# the same objective as for others? And do networks that are alike also perform alike?
-#
-# The images are real, and come with packages that are installed with the tests of this one:
-# scikit-learn, scikit-image, and the fonts of matplotlib. Nothing is downloaded. It takes about a
-# minute, and writes into a folder `tutorial_06`.
+"""
+Are networks that are alike on one dataset alike on another?
+============================================================
 
-# %%
+Networks are compared on a dataset, and what is found is told of the networks. It holds for them
+only so far as it would have been found on other images too. Eighteen small networks (three
+objectives, two architectures, three sets of images to learn from) look at five datasets: on
+each, all pairs of networks are compared, and the similarities on one dataset are correlated with
+those on another. That correlation over pairs is the consistency. Is it the same for networks of
+the same objective as for others? And do networks that are alike also perform alike?
+
+The images are real, and come with packages that are installed with the tests of this one:
+scikit-learn, scikit-image, and the fonts of matplotlib. Nothing is downloaded. It takes about a
+minute, and writes into a folder ``tutorial_06``.
+"""
+
 import inspect
 from collections import OrderedDict
 from itertools import product
@@ -32,16 +33,17 @@ from torch.nn import functional
 import pytorch_feature_analysis as pfa
 
 folder = Path("tutorial_06")
+# sphinx_gallery_thumbnail_number = 5
 folder.mkdir(exist_ok=True)
 
-# %% [markdown]
-# ## 1. Five datasets
+# %%
+# 1. Five datasets
+# ----------------
 #
 # All images are grey, of 16 x 16 pixels. Handwritten digits, and letters in 21 typefaces, are what
 # networks learn from, each from a half that is not looked at again. Faces (and what is no face),
 # textures (brick, grass, gravel) and pieces of six photographs are new to all of them.
 
-# %%
 SIDE = 16
 
 
@@ -109,12 +111,11 @@ lessons["both"] = lessons["digits"] + lessons["letters"]
 counts = {name: f"{len(items)} images" for name, items in images.items()}
 print(len(typefaces), "typefaces;", counts)
 
-# %% [markdown]
+# %%
 # Each dataset is a folder with a folder for each class. Half of each class, drawn at random, is
 # for the training of the linear read-outs of section 6; with the other half these are tested, and
 # networks are compared.
 
-# %%
 rng = np.random.default_rng(0)
 for dataset, items in images.items():
     seen = dict.fromkeys({name for name, _ in items}, 0)
@@ -135,8 +136,9 @@ for ax, (dataset, items) in zip(axes, images.items(), strict=True):
 figure.savefig(folder / "images.png", dpi=150)
 plt.close(figure)
 
-# %% [markdown]
-# ## 2. Eighteen networks
+# %%
+# 2. Eighteen networks
+# --------------------
 #
 # An encoder (two convolutions, or two layers of all units with all) ends in 64 units. What is
 # asked of it differs: to name the class; to tell whether two distorted views are of the same image
@@ -144,7 +146,6 @@ plt.close(figure)
 # same 64 units stand for a network in all that follows.
 
 
-# %%
 def convolutions():
     return nn.Sequential(
         nn.Conv2d(1, 16, 5, stride=2, padding=2),
@@ -244,15 +245,15 @@ torch.set_num_threads(threads)
 model_table = pfa.read_model_table(records)
 models = pfa.prepare_models(networks)
 
-# %% [markdown]
-# ## 3. How alike are they, on each dataset?
+# %%
+# 3. How alike are they, on each dataset?
+# ---------------------------------------
 #
-# `extract_features` keeps the 64 units of each network, dataset and split in a file of its own, so
-# that a study which is stopped goes on where it was. `get_similarity_rdms` makes a matrix of
+# ``extract_features`` keeps the 64 units of each network, dataset and split in a file of its own,
+# so that a study which is stopped goes on where it was. ``get_similarity_rdms`` makes a matrix of
 # networks by networks for each dataset and measure: linear CKA (debiased), CKA that looks at near
 # neighbours only, and the agreement of RDMs.
 
-# %%
 splits = ("train", "test")
 datasets = {
     dataset: {split: folder / "images" / dataset / split for split in splits} for dataset in images
@@ -303,20 +304,20 @@ for ax, dataset in zip(axes, ("letters", "faces", "photographs"), strict=True):
 figure.savefig(folder / "similarity.png", dpi=150)
 plt.close(figure)
 
-# %% [markdown]
+# %%
 # Networks of the same objective are more alike on all five datasets, but by about 0.1 only; the
 # architecture, and what was learnt from, make less of a difference. Supervised perceptrons (mlp)
 # are unlike most others on faces and photographs, which they were never asked about. The three
 # panels look much alike, but not the same.
 #
-# ## 4. Are the same pairs alike on all datasets?
+# 4. Are the same pairs alike on all datasets?
+# --------------------------------------------
 #
-# `get_consistency` correlates the similarities of the 153 pairs of networks on one dataset with
+# ``get_consistency`` correlates the similarities of the 153 pairs of networks on one dataset with
 # those on another, for all of them and for pairs of sets: an autoencoder with another one, an
 # autoencoder with a supervised network, and so on. Pairs are not independent, as each network is
 # in 17 of them; so the intervals come from drawing networks.
 
-# %%
 by = ["objective", "architecture", "training_dataset"]
 consistency = pfa.get_consistency(similarity, model_table, by)
 linear = pfa.df_filter(consistency, ("measure", "linear CKA"))
@@ -329,11 +330,10 @@ print(
     .round(2)
 )
 
-# %% [markdown]
-# What would r be if nothing differed but the images that happened to be taken? The two halves of
-# each dataset tell: `dataset_variable` says what stands for the datasets.
-
 # %%
+# What would r be if nothing differed but the images that happened to be taken? The two halves of
+# each dataset tell: ``dataset_variable`` says what stands for the datasets.
+
 halves = pfa.get_similarity_rdms(
     features, [measures["linear CKA"]], ["model"], ["dataset", "split"], progress=False
 )
@@ -351,19 +351,19 @@ for ax, pair in zip(axes, shown, strict=True):
 figure.savefig(folder / "pairs.png", dpi=150)
 plt.close(figure)
 
-# %% [markdown]
+# %%
 # For all networks, r is above 0 for every two datasets, and so is the whole of its interval: the
 # same pairs tend to be alike. But the intervals are wide, and r is below what the halves of one
 # dataset give (about 0.9 or more), in most cases far below. So the images that happened to be
 # taken explain little of what is missing: what is found on digits is found on letters in part
 # only. The three measures agree on that.
 #
-# ## 5. Does it depend on the kind of network?
+# 5. Does it depend on the kind of network?
+# -----------------------------------------
 #
-# `get_consistency_rdms` gives the same numbers as a stack of the third order, datasets by
+# ``get_consistency_rdms`` gives the same numbers as a stack of the third order, datasets by
 # datasets, which any function that draws or compares RDMs takes.
 
-# %%
 third = pfa.get_consistency_rdms(similarity, model_table, by)
 overall = pfa.df_filter(third, [("measure", "linear CKA"), ("by", "all")])
 r_table = pfa.similarity_table(overall)
@@ -402,23 +402,23 @@ plt.close(figure)
 tests = pfa.compare_consistency(linear)
 print(tests.groupby("by", sort=False)[["p", "p_bonferroni", "p_fdr"]].min().round(3))
 
-# %% [markdown]
+# %%
 # What stands out: self-supervised networks that are alike on one dataset are alike on the others
 # (r about 0.9), unless one of the two is letters: then r is near 0. Autoencoders are the least
 # consistent. A study of many networks could make something of that. This one cannot: a set of six
 # networks has 15 pairs, and an interval of its r often goes from -0.9 to 1. Of the 150 intervals
-# of single sets, about a quarter is above 0 (the column `n_sure`, of 10 each), most of them of
+# of single sets, about a quarter is above 0 (the column ``n_sure``, of 10 each), most of them of
 # pairs of sets with more pairs of networks. No two sets differ by a test that is corrected for how
 # many were made; and these tests take pairs of datasets for independent, which flatters them. That
 # the consistency depends on the objective is possible, and not shown.
 #
-# ## 6. Do networks that are alike perform alike?
+# 6. Do networks that are alike perform alike?
+# --------------------------------------------
 #
-# `probe_models` trains a linear read-out of each network's units on the first half of each
-# dataset, and tests it on the other. `link_to_performance` sets the similarity of two networks
+# ``probe_models`` trains a linear read-out of each network's units on the first half of each
+# dataset, and tests it on the other. ``link_to_performance`` sets the similarity of two networks
 # beside the gap between their accuracies.
 
-# %%
 with threadpool_limits(1):
     probes = pfa.probe_models(features, C=(1, 10, 100, 1000), seeds=[0], progress=False)
 accuracy = probes.pivot_table("accuracy", "model", "dataset")
@@ -438,20 +438,20 @@ axes = pfa.plot_similarity_against_gap(
 )
 plt.close(axes[0].figure)
 
-# %% [markdown]
+# %%
 # They do, somewhat: r is below 0 on four of five datasets. The figure tells what r does not.
 # Networks that are not alike may have any gap, small ones too; and networks that are alike need
 # not be equally good: on letters, two with a similarity of 0.9 are 0.16 apart. On photographs,
 # which no network tells apart well, there is nothing.
 #
-# ## 7. The same from a file
+# 7. The same from a file
+# -----------------------
 #
-# All of this can be asked for in a file, and `pfa study study.toml` on the command line (or
-# `pfa.run_study`) does it, step by step; what is done already is not done again, also where a run
-# was stopped. The networks are made by the function `build` of section 2, which a file
-# `networks.py` has, and their weights are saved beside it.
+# All of this can be asked for in a file, and ``pfa study study.toml`` on the command line (or
+# ``pfa.run_study``) does it, step by step; what is done already is not done again, also where a
+# run was stopped. The networks are made by the function ``build`` of section 2, which a file
+# ``networks.py`` has, and their weights are saved beside it.
 
-# %%
 imports = """from collections import OrderedDict
 
 import numpy as np
@@ -510,10 +510,9 @@ seeds = [0]
 print(study)
 print(pfa.plan_study(folder / "study.toml")[["step", "state"]])
 
-# %% [markdown]
+# %%
 # The first three steps, for instance, give the numbers of sections 3 to 5 again:
 
-# %%
 steps = ["features", "similarity", "consistency"]
 done = pfa.run_study(folder / "study.toml", steps, progress=False)
 again = pfa.read_rdms(folder / "results" / "similarity.parquet")
@@ -522,8 +521,9 @@ print(done[["step", "made"]])
 print(f"largest difference of a similarity: {largest:.1e}")
 print(pfa.plan_study(folder / "study.toml")[["step", "state"]])
 
-# %% [markdown]
-# ## What to take home
+# %%
+# What to take home
+# -----------------
 #
 # Of these networks, a similarity that was found on one dataset tells about another, but less than
 # its two decimals suggest. With other first weights (three more sets were tried), r between two

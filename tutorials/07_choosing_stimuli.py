@@ -1,16 +1,17 @@
-# %% [markdown]
-# # Choosing stimuli
-#
-# Before an experiment there are more images than trials. Which of them tell most? With RDMs at
-# hand this is a search: the images that a network sees as most different, that are different for
-# all of its layers, that spread evenly over the whole range of dissimilarity, or on which two
-# networks disagree most, so that a measurement will tell which of the two is right.
-#
-# The images are real handwritten digits, which come with scikit-learn; the network learns to read
-# them in a few seconds. Nothing is downloaded. It takes about half a minute, and writes into a
-# folder `tutorial_07`.
+"""
+Choosing stimuli
+================
 
-# %%
+Before an experiment there are more images than trials. Which of them tell most? With RDMs at
+hand this is a search: the images that a network sees as most different, that are different for
+all of its layers, that spread evenly over the whole range of dissimilarity, or on which two
+networks disagree most, so that a measurement will tell which of the two is right.
+
+The images are real handwritten digits, which come with scikit-learn; the network learns to read
+them in a few seconds. Nothing is downloaded. It takes about half a minute, and writes into a
+folder ``tutorial_07``.
+"""
+
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -27,13 +28,13 @@ import pytorch_feature_analysis as pfa
 folder = Path("tutorial_07")
 (folder / "stimuli").mkdir(parents=True, exist_ok=True)
 
-# %% [markdown]
-# ## 1. Three hundred digits, and two networks
+# %%
+# 1. Three hundred digits, and two networks
+# -----------------------------------------
 #
 # Thirty of each digit are the candidates. The other 1,497 are what one of the two networks learns
 # from; its twin stays as it was born.
 
-# %%
 digits = load_digits()
 is_candidate = np.zeros(len(digits.target), dtype=bool)
 for digit in range(10):
@@ -104,14 +105,14 @@ rdm_df = pfa.get_rdms(
 )
 print(len(rdm_df), "RDMs of", len(rdm_df["entry_keys"][0]), "digits")
 
-# %% [markdown]
-# ## 2. The twenty that differ most
-#
-# `select_stimuli` takes a row of the stack and gives a frame with the chosen entries, their labels
-# and how different each is from the others. `selection_report` sets the choice beside the greedy
-# one, and beside a random one.
-
 # %%
+# 2. The twenty that differ most
+# ------------------------------
+#
+# ``select_stimuli`` takes a row of the stack and gives a frame with the chosen entries, their
+# labels and how different each is from the others. ``selection_report`` sets the choice beside the
+# greedy one, and beside a random one.
+
 of_trained = pfa.df_filter(rdm_df, [("model", "trained")])
 conv2 = pfa.df_filter(of_trained, [("layer", "conv2")])
 chosen = pfa.select_stimuli(conv2, 20)
@@ -123,12 +124,11 @@ print(
     f" random {report.random_mean:.4f}"
 )
 
-# %% [markdown]
+# %%
 # A picture tells more. On one sheet: the chosen ones, and as many at random. Some of the chosen
 # look alike: a sum is largest with several items from each far corner. Where that is not wanted,
 # take a number from each category (below), or an even spread.
 
-# %%
 paths = dict(zip(zip(images["digit"], images["sample"], strict=True), images["path"], strict=True))
 keys = conv2["entry_keys"].item()
 random_keys = [keys[i] for i in np.random.default_rng(0).permutation(300)[:20]]
@@ -143,13 +143,13 @@ for ax, title, shown in (
 figure.savefig(folder / "chosen_and_random.png", dpi=150)
 plt.close(figure)
 
-# %% [markdown]
-# ## 3. Two of each digit, different for every layer
+# %%
+# 3. Two of each digit, different for every layer
+# -----------------------------------------------
 #
 # With several rows, the mean over them is made large, or, with ``combine='min'``, the mean
-# dissimilarity of the worst one. `groups` says how many from each category.
+# dissimilarity of the worst one. ``groups`` says how many from each category.
 
-# %%
 means = {}
 for combine in ("mean", "min"):
     for_all = pfa.select_stimuli(of_trained, 20, combine=combine, groups=("digit", 2))
@@ -162,13 +162,13 @@ for combine in ("mean", "min"):
 print(for_all["digit"].value_counts().sort_index().to_dict())
 print(pd.DataFrame(means, index=of_trained["layer"]).round(3))
 
-# %% [markdown]
-# ## 4. A given mean, and an even spread
+# %%
+# 4. A given mean, and an even spread
+# -----------------------------------
 #
 # The set whose mean dissimilarity is 0.35, to many decimal places; and one whose dissimilarities
 # are spread over the whole range as evenly as can be, for scaling experiments.
 
-# %%
 rdm = conv2["matrix"].item()
 _, matching, mean = pfa.get_dissims_that_match(rdm, 0.35, 20)
 _, even, p_value = pfa.get_most_uniform_dissims(rdm, 20)
@@ -189,13 +189,13 @@ ax.spines[["top", "right"]].set_visible(False)
 figure.savefig(folder / "spread.png", dpi=150)
 plt.close(figure)
 
-# %% [markdown]
-# ## 5. Where two networks disagree
-#
-# Training changes which digits are alike. `max_disagreement` finds the digits whose RDMs correlate
-# least: those on which a behavioural measurement tells the two networks apart best.
-
 # %%
+# 5. Where two networks disagree
+# ------------------------------
+#
+# Training changes which digits are alike. ``max_disagreement`` finds the digits whose RDMs
+# correlate least: those on which a behavioural measurement tells the two networks apart best.
+
 fc1 = [pfa.df_filter(rdm_df, [("model", name), ("layer", "fc1")]) for name in models]
 telling = pfa.max_disagreement(*fc1, 12)
 correlations = {}
@@ -212,10 +212,10 @@ pfa.plot_montage(
     save_opts=folder / "disagreement.png",
 )
 
-# %% [markdown]
+# %%
 # The same on the command line, for a stack in a file:
 #
-# ```
-# pfa pick stack.parquet -n 20 --where layer=conv2 --out chosen.csv \
-#     --pictures stimuli --pattern '{digit}_{sample}.png' --montage chosen.png
-# ```
+# .. code-block:: console
+#
+#    $ pfa pick stack.parquet -n 20 --where layer=conv2 --out chosen.csv \
+#          --pictures stimuli --pattern '{digit}_{sample}.png' --montage chosen.png

@@ -1,17 +1,18 @@
-# %% [markdown]
-# # What do the units carry?
-#
-# An RDM says which images a layer holds apart, but not what for. This tutorial asks the units
-# themselves: how much of their variance is due to which digit they see, and how much to where it
-# is (analysis of variance); what a linear read-out can tell from a whole layer, and whether it
-# still can when the digit appears at a place where it was never learnt (decoding and
-# cross-decoding); and how the same question looks in the RDM (tolerance).
-#
-# The images are real handwritten digits, which come with scikit-learn; the network learns to read
-# them in some seconds. Nothing is downloaded. It takes about half a minute, and writes into a
-# folder `tutorial_08`.
+"""
+What do the units carry?
+========================
 
-# %%
+An RDM says which images a layer holds apart, but not what for. This tutorial asks the units
+themselves: how much of their variance is due to which digit they see, and how much to where it
+is (analysis of variance); what a linear read-out can tell from a whole layer, and whether it
+still can when the digit appears at a place where it was never learnt (decoding and
+cross-decoding); and how the same question looks in the RDM (tolerance).
+
+The images are real handwritten digits, which come with scikit-learn; the network learns to read
+them in some seconds. Nothing is downloaded. It takes about half a minute, and writes into a
+folder ``tutorial_08``.
+"""
+
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -26,16 +27,17 @@ from torchvision import transforms
 import pytorch_feature_analysis as pfa
 
 folder = Path("tutorial_08")
+# sphinx_gallery_thumbnail_number = 3
 (folder / "stimuli").mkdir(parents=True, exist_ok=True)
 
-# %% [markdown]
-# ## 1. Digits by places
+# %%
+# 1. Digits by places
+# -------------------
 #
 # Six handwritten samples of each digit, each at four places of a larger sheet: 10 x 4 cells with
 # six pictures each. The design is crossed, every digit at every place, so that nothing about the
 # one follows from the other.
 
-# %%
 digits = load_digits()
 SIDE = 24
 places = {
@@ -74,13 +76,13 @@ pfa.plot_montage(framed, columns=10, ax=ax, fig_title="one sample of each digit,
 figure.savefig(folder / "digits_by_places.png", dpi=150)
 plt.close(figure)
 
-# %% [markdown]
-# ## 2. A network that reads, and its twin that never learnt
+# %%
+# 2. A network that reads, and its twin that never learnt
+# -------------------------------------------------------
 #
 # The other digits are what one network learns from, each time at another place. Its twin stays as
 # it was born: what the twin shows is due to the wiring alone.
 
-# %%
 transform = transforms.Compose([transforms.Grayscale(), ImageOps.invert, transforms.ToTensor()])
 
 
@@ -129,15 +131,15 @@ read = pfa.capture(models["trained"], images["path"].tolist(), ["fc2"])["fc2"].a
 right = (read == images["digit"].astype(int).to_numpy()).mean()
 print(f"the trained network reads {right:.0%} of the 240 pictures")
 
-# %% [markdown]
-# ## 3. Digit or place: the variance of each unit
+# %%
+# 3. Digit or place: the variance of each unit
+# --------------------------------------------
 #
-# `compute_etas` passes the images once, and splits the variance of every unit's responses into
+# ``compute_etas`` passes the images once, and splits the variance of every unit's responses into
 # what the digit explains, what the place explains, what only both together do (the interaction),
 # and what remains between samples of one digit at one place (the error). Eta squared is the share
 # of each; here is its mean over the units of each layer.
 
-# %%
 (image_set,) = pfa.package_image_sets(images, ["digit", "place", "sample"], [])
 tables, sums = [], {}
 for name, model in models.items():
@@ -162,15 +164,15 @@ axes[1].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 figure.savefig(folder / "etas.png", dpi=150)
 plt.close(figure)
 
-# %% [markdown]
-# ## 4. Each unit where it stands
-#
-# The second thing that `compute_etas` returns are arrays in the shape of each layer's output: the
-# sums of squares, and with ``maps=True`` the effect sizes, F and p of every unit. A unit of a
-# convolution has a place on the sheet. Where it looks at one of the four places, the place
-# decides whether it sees ink at all; units that never change are NaN, and drawn white.
-
 # %%
+# 4. Each unit where it stands
+# ----------------------------
+#
+# The second thing that ``compute_etas`` returns are arrays in the shape of each layer's output:
+# the sums of squares, and with ``maps=True`` the effect sizes, F and p of every unit. A unit of a
+# convolution has a place on the sheet. Where it looks at one of the four places, the place decides
+# whether it sees ink at all; units that never change are NaN, and drawn white.
+
 convolutions = [label for label in sums["trained"] if label[0].startswith("conv")]
 figure, axes = plt.subplots(2, 3, figsize=(7.2, 4.6), layout="constrained")
 for row, effect in zip(axes, ("digit", "place"), strict=True):
@@ -189,28 +191,27 @@ bar.set_label("eta squared, mean of channels")
 figure.savefig(folder / "maps.png", dpi=150)
 plt.close(figure)
 
-# %% [markdown]
-# ## 5. What can be read out
+# %%
+# 5. What can be read out
+# -----------------------
 #
-# A single unit may tell little, and many together a lot. `run_2way_svm_analysis` trains a linear
+# A single unit may tell little, and many together a lot. ``run_2way_svm_analysis`` trains a linear
 # support vector machine for each pair of values of two variables, at each layer. Folds are matched
 # by the other variable. Here they leave out one sample of both digits at a time, at each place on
 # its own, since the place is a grouping variable: can a digit be read where it was learnt?
 
-# %%
 at_one_place = pfa.run_2way_svm_analysis(
     images, "digit", "sample", ["place"], models, layers, progress=False
 )
 columns = ["layer", "decoded_variable", "other_variable", "place", "bin1", "bin2", "acc"]
 print(at_one_place[columns].head(4).to_string())
 
-# %% [markdown]
+# %%
 # And elsewhere? In cross-decoding the machine learns at some values of the other variable, and is
 # tested at another: ``cross_by='leave_one_out'`` learns the digits at three places, and tests
 # them at the fourth. In the same call the places are told apart, learnt with nine digits and
 # tested with the tenth.
 
-# %%
 elsewhere = pfa.run_2way_svm_analysis(
     images,
     "digit",
@@ -253,18 +254,18 @@ axes[1].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 figure.savefig(folder / "decoding.png", dpi=150)
 plt.close(figure)
 
-# %% [markdown]
+# %%
 # Where they were learnt, digits can be read from every layer of both networks, even from the
 # input: a linear read-out finds what is there, and not what a layer has made of it. At a new place
 # it is at chance, but in the last layers of the network that has learnt to read.
 #
-# ## 6. Accuracies as dissimilarities
+# 6. Accuracies as dissimilarities
+# --------------------------------
 #
-# How well two digits are told apart is a dissimilarity: `get_decoding_rdms` puts it into a stack
+# How well two digits are told apart is a dissimilarity: ``get_decoding_rdms`` puts it into a stack
 # like any other, one RDM a row, for all that follows. Which digits does the untrained network
 # mix up?
 
-# %%
 svm_df = pfa.get_decoding_rdms(
     images, "digit", ["place"], models, ["fc2"], matched_by="sample", progress=False
 )
@@ -292,15 +293,16 @@ pfa.my_mds(
     save_opts=folder / "digits_by_accuracy.png",
 )
 
-# %% [markdown]
-# ## 7. The same question of an RDM
-#
-# Where all that is at hand are RDMs, `compute_tolerances` compares the distances of pictures that
-# differ in the digit alone with those that differ in the place alone: a tolerance to place of 1
-# would mean that the place makes no difference, of -1 that only the place does. `category_index`
-# tests, by relabeling, whether pictures of one digit are nearer to each other than to others.
-
 # %%
+# 7. The same question of an RDM
+# ------------------------------
+#
+# Where all that is at hand are RDMs, ``compute_tolerances`` compares the distances of pictures
+# that differ in the digit alone with those that differ in the place alone: a tolerance to place of
+# 1 would mean that the place makes no difference, of -1 that only the place does.
+# ``category_index`` tests, by relabeling, whether pictures of one digit are nearer to each other
+# than to others.
+
 by_sample = pfa.package_image_sets(images, ["digit", "place"], ["sample"])
 rdm_df = pfa.get_rdms(
     by_sample,
@@ -318,12 +320,12 @@ of_rdms = tolerances.assign(
 columns = ["place_tolerance", "digit_category_index", "digit_p"]
 print(of_rdms.groupby(["model", "layer"], sort=False)[columns].mean().round(3).to_string())
 
-# %% [markdown]
+# %%
 # The same on the command line, for networks of torchvision:
 #
-# ```
-# pfa anova stimuli --pattern '{digit}_{place}_{sample}.png' --factor digit,place \
-#     --sample sample --model alexnet --out etas.csv --maps units.npz
-# pfa decode stimuli --pattern '{digit}_{place}_{sample}.png' --var1 digit --var2 place \
-#     --decoding-type cross --cross-by leave_one_out --model alexnet --out decoding.csv
-# ```
+# .. code-block:: console
+#
+#    $ pfa anova stimuli --pattern '{digit}_{place}_{sample}.png' --factor digit,place \
+#          --sample sample --model alexnet --out etas.csv --maps units.npz
+#    $ pfa decode stimuli --pattern '{digit}_{place}_{sample}.png' --var1 digit --var2 place \
+#          --decoding-type cross --cross-by leave_one_out --model alexnet --out decoding.csv

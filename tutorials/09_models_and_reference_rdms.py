@@ -1,17 +1,18 @@
-# %% [markdown]
-# # Which layer explains the data, and how sure is that?
-#
-# A number such as r = 0.3 between a layer's RDM and that of a brain says little alone. Could it be
-# chance? How much could it have been, with such data? Is it more than the layer before has, and
-# would it be with other images? This tutorial asks all that twice: of simulated subjects, where
-# the right answer is known, and of a real reference, the differences between colours as people
-# see them.
-#
-# The network, an EfficientNet with its trained weights, the photographs and the colour formula
-# come with packages that are installed with the tests of this one. Nothing is downloaded. It takes
-# about half a minute, and writes into a folder `tutorial_09`.
+"""
+Which layer explains the data, and how sure is that?
+====================================================
 
-# %%
+A number such as r = 0.3 between a layer's RDM and that of a brain says little alone. Could it be
+chance? How much could it have been, with such data? Is it more than the layer before has, and
+would it be with other images? This tutorial asks all that twice: of simulated subjects, where
+the right answer is known, and of a real reference, the differences between colours as people
+see them.
+
+The network, an EfficientNet with its trained weights, the photographs and the colour formula
+come with packages that are installed with the tests of this one. Nothing is downloaded. It takes
+about half a minute, and writes into a folder ``tutorial_09``.
+"""
+
 from itertools import product
 from pathlib import Path
 
@@ -29,12 +30,13 @@ from torchvision import transforms
 import pytorch_feature_analysis as pfa
 
 folder = Path("tutorial_09")
+# sphinx_gallery_thumbnail_number = 2
 folder.mkdir(exist_ok=True)
 
-# %% [markdown]
-# ## 1. A trained network, its untrained twin, and 36 images
-
 # %%
+# 1. A trained network, its untrained twin, and 36 images
+# -------------------------------------------------------
+
 to_input = transforms.Compose(
     [
         transforms.Resize((224, 224)),
@@ -87,14 +89,14 @@ stack = pfa.get_rdms(
 stack["layer"] = stack["layer"].map(shown_as)
 print(len(stack), "RDMs of", len(images), "images")
 
-# %% [markdown]
-# ## 2. Twelve subjects whose answer is known
+# %%
+# 2. Twelve subjects whose answer is known
+# ----------------------------------------
 #
 # Each subject has 100 voxels, each of which mixes the units of block 7 of the trained network in
 # a way of its own, with noise. So the truth is block 7; the question is what data like these can
 # say about it.
 
-# %%
 TRUE = "block 7"
 source = pfa.df_filter(activations, [("model", "trained"), ("layer", blocks[TRUE])]).iloc[0]
 units = np.asarray(source["activations"], dtype=float)
@@ -115,12 +117,11 @@ subjects = pfa.stack_from_matrices(
     subject=[f"subject {number}" for number in range(12)],
 ).drop(columns="name")
 
-# %% [markdown]
-# `compare_to_reference` correlates the RDM of every layer with those of the subjects. Images are
+# %%
+# ``compare_to_reference`` correlates the RDM of every layer with those of the subjects. Images are
 # joined by their names. It permutes the images for a test, draws images and subjects for an
 # interval, and says between which bounds the right model would be (the noise ceiling).
 
-# %%
 fits = pfa.compare_to_reference(stack, subjects, num_perms=999, num_boot=1000)
 print(
     pfa.df_filter(fits, ("model", "trained"))[
@@ -138,28 +139,26 @@ ax = pfa.plot_layers(
 )
 plt.close(ax.figure)
 
-# %% [markdown]
+# %%
 # All blocks of the trained network are related to the data more than chance allows, also those
 # that are far from the one that made them, and so are some of the untrained one: images that are
 # alike are alike in many ways. So a small p says little. The block that made the data is at the
 # top, within the ceiling, as it must be. But is it above its neighbours?
 
-# %%
 trained = pfa.df_filter(stack, ("model", "trained"))
 differences = pfa.compare_fits(trained, subjects)
 with_true = differences[(differences["layer_1"] == TRUE) | (differences["layer_2"] == TRUE)]
 print(with_true[["layer_1", "layer_2", "difference", "ci_low", "ci_high", "p_fdr"]].round(3))
 
-# %% [markdown]
+# %%
 # The intervals of single layers overlap widely, since other images would move all of them alike.
 # Differences are paired, and so far more certain: 36 images and twelve subjects tell the block
 # that made the data from all other layers, though from its neighbours by little.
 #
 # Is it about more than which photograph a piece is from? A model RDM of categories can be held
-# constant. And do several layers explain more together? `regress_rdms` says it for subjects and
+# constant. And do several layers explain more together? ``regress_rdms`` says it for subjects and
 # images that were not fitted.
 
-# %%
 pieces = pfa.categorical_rdm({key: key[0] for key in images}, name="photograph")
 beyond = pfa.compare_to_reference(
     trained, subjects, controls=pieces, num_perms=999, alternative="greater"
@@ -168,11 +167,10 @@ print(beyond[["layer", "r", "p_fdr"]].round(3))
 some = pfa.df_filter(trained, ("layer", ["image", TRUE, "classes"]))
 print(pfa.regress_rdms(some, subjects)[["layer", "weight", "se", "r", "r_cv"]].round(3))
 
-# %% [markdown]
+# %%
 # The weights find the one layer that matters. How the method does when there is nothing to find
 # must be known too: subjects that see something else.
 
-# %%
 unrelated = pfa.stack_from_matrices(
     {
         number: pfa.compute_rdm(np.random.default_rng(number).normal(size=(36, 100)), "L2squared")
@@ -185,15 +183,15 @@ nothing = pfa.compare_to_reference(stack, unrelated, num_perms=999)
 print(nothing[["r", "p", "p_fdr"]].describe().loc[["min", "max"]].round(3))
 print(pfa.noise_ceiling(unrelated).round(3))
 
-# %% [markdown]
-# ## 3. A real reference: colours as people see them
+# %%
+# 3. A real reference: colours as people see them
+# -----------------------------------------------
 #
 # CIEDE2000 is a formula for how different two colours look, fitted to the judgements of many
 # people (Luo, Cui and Rigg 2001, doi:10.1002/col.1049). scikit-image has it. Forty plain colours
 # go through the same networks. Is there a layer that holds colours apart as people do, more than
 # the numbers red, green and blue that it gets?
 
-# %%
 grid = list(product((40, 110, 180, 250), repeat=3))
 chosen = [grid[k] for k in sorted(np.random.default_rng(1).permutation(64)[:40])]
 names = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in chosen]
@@ -246,12 +244,13 @@ for ax, (title, matrix) in zip(axes, shown.items(), strict=True):
 figure.savefig(folder / "colour_maps.png", dpi=150)
 plt.close(figure)
 
-# %% [markdown]
+# %%
 # The first block of the trained network holds plain colours apart much as people do, more than
 # their red, green and blue explain; training made it so, since the twin is worse than the bare
 # image. Later layers lose it: a plain colour is nothing that classes are told by.
 #
-# ## What to take home
+# What to take home
+# -----------------
 #
 # - A permutation test asks whether there is any relation. Between layers and images of the same
 #   things there nearly always is one.
