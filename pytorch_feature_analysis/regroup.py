@@ -166,6 +166,27 @@ def rest_variables(
     return [column for column in columns if column in chosen]
 
 
+def telling_columns(stack: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    """Name columns that tell the rows apart: each one that those before it do not determine.
+
+    The network and the layer come first, then other columns in their order, reserved ones, and
+    last the other words for a layer.
+    """
+    first = {"model": 0, "layer": 1}
+
+    def order(column: str) -> int:
+        return 4 if column in _DERIVED else 3 if is_reserved(column) else first.get(column, 2)
+
+    taken = np.zeros(len(stack), dtype=np.intp)
+    chosen = []
+    for column in sorted(columns, key=order):
+        codes = codes_of(stack[column])
+        if len(codes) and not determines(taken, codes):
+            chosen.append(column)
+            taken = crossed(taken, codes)
+    return chosen
+
+
 def check_grouping(
     stack: pd.DataFrame,
     own_columns: Sequence[str],

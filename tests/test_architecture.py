@@ -62,7 +62,8 @@ LEVELS = {
         *["bridges.arrays", "bridges.hdf5", "bridges.mat", "bridges.netcdf"],
         "bridges.rsatoolbox",
         *["activation_groups", "anova_sums", "anova_tables", "decoding_table", "group_comparison"],
-        *["measured_patterns", "meta_frame", "model_pairs", "rdm_jobs", "references"],
+        *["measured_patterns", "meta_frame", "metric_words", "model_pairs", "rdm_jobs"],
+        *["references", "stack_lineage"],
         "stack_pickle",
     ],
     "2d": [
@@ -89,11 +90,11 @@ LEVELS = {
     "4d": ["study_file"],
     "4e": ["study"],
     "5a": [
-        *["plotting", "plotting._arguments", "plotting._dots", "plotting._entry_order"],
-        *["plotting._figure", "plotting._labels", "plotting._model_pairs", "plotting._pictures"],
+        *["plotting", "plotting._arguments", "plotting._dots", "plotting._entry_names"],
+        *["plotting._entry_order", "plotting._figure", "plotting._labels", "plotting._model_pairs", "plotting._pictures"],
     ],
     "5b": ["plotting._paper", "plotting._point_map", "plotting._projected"],
-    "5c": ["plotting._deep_map", "plotting._flat_map"],
+    "5c": ["plotting._deep_map", "plotting._flat_map", "plotting._matrix_cells"],
     "5d": [
         *["plotting.gaps", "plotting.heatmap", "plotting.layers", "plotting.mds"],
         "plotting.metrics",
