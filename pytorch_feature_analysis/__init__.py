@@ -19,7 +19,7 @@ Stacks and their files
     `read_rdms`, `write_rdms`, `check_rdm_stack`, `subset_rdm_df`, `stack_columns`; to and from
     another package, `to_rsatoolbox` and `from_rsatoolbox`
 Pictures
-    `rdm_mds` (also `my_mds`), `mds_coordinates`, `plot_heatmap`, `linkage_order`,
+    `rdm_mds` (also `my_mds`), `mds_coordinates`, `plot_rdm`, `plot_heatmap`, `linkage_order`,
     `plot_layers`, `plot_metric_comparison`, `plot_measure_comparison`, `style_similarity`,
     `plot_montage`.
     Of a study of many models on many datasets: `plot_dataset_scatter`, `plot_similarity_spread`,
@@ -149,6 +149,7 @@ from pytorch_feature_analysis.plotting.metrics import (
 from pytorch_feature_analysis.plotting.model_map import plot_model_map
 from pytorch_feature_analysis.plotting.montage import plot_montage
 from pytorch_feature_analysis.plotting.pairs import plot_dataset_scatter, plot_similarity_spread
+from pytorch_feature_analysis.plotting.rdm import plot_rdm
 from pytorch_feature_analysis.plotting.study import plot_consistency_boxes, plot_sample_sizes
 from pytorch_feature_analysis.plotting.table import style_similarity
 from pytorch_feature_analysis.probe_rows import combine_features
@@ -299,6 +300,7 @@ __all__ = [
     "plot_metric_comparison",
     "plot_model_map",
     "plot_montage",
+    "plot_rdm",
     "plot_sample_sizes",
     "plot_similarity_against_gap",
     "plot_similarity_spread",

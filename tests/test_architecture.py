@@ -90,18 +90,26 @@ LEVELS = {
     "4d": ["study_file"],
     "4e": ["study"],
     "5a": [
-        *["plotting", "plotting._arguments", "plotting._dots", "plotting._entry_names"],
+        *["plotting", "plotting._arguments", "plotting._dendrogram", "plotting._dots"],
+        "plotting._entry_names",
         *["plotting._entry_order", "plotting._figure", "plotting._labels", "plotting._model_pairs", "plotting._pictures"],
     ],
-    "5b": ["plotting._paper", "plotting._point_map", "plotting._projected"],
-    "5c": ["plotting._deep_map", "plotting._flat_map", "plotting._matrix_cells"],
-    "5d": [
+    "5b": [
+        *["plotting._highlights", "plotting._paper", "plotting._point_map"],
+        *["plotting._projected", "plotting._rdm_panels"],
+    ],
+    "5c": [
+        *["plotting._deep_map", "plotting._flat_map", "plotting._matrix_cells"],
+        *["plotting._rdm_layout", "plotting._side_marks"],
+    ],
+    "5d": ["plotting._rdm_drawing"],
+    "5e": [
         *["plotting.gaps", "plotting.heatmap", "plotting.layers", "plotting.mds"],
         "plotting.metrics",
-        *["plotting.model_map", "plotting.montage", "plotting.pairs", "plotting.study"],
-        "plotting.table",
+        *["plotting.model_map", "plotting.montage", "plotting.pairs", "plotting.rdm"],
+        *["plotting.stack_graph", "plotting.study", "plotting.table"],
     ],
-    "5e": ["__init__"],
+    "5f": ["__init__"],
     "6a": ["demo_digits", "demo_figures"],
     "6b": ["demo"],
     "7a": ["_cli_arguments", "_cli_messages", "_cli_options"],
