@@ -167,11 +167,13 @@ def rest_variables(
 
 
 def telling_columns(stack: pd.DataFrame, columns: Sequence[str]) -> list[str]:
-    """Name columns that tell the rows apart: each one that those before it do not determine.
+    """Name columns that tell the rows apart.
 
-    The network and the layer come first, then other columns in their order, reserved ones, and
-    last the other words for a layer.
+    Those are what stacks are crossed by and the metric, where they vary, and each other one that
+    those before it do not determine. The network and the layer come first, then other columns in
+    their order, reserved ones, and last the other words for a layer.
     """
+    always = ("layer", "dissim_metric", *_FACTORS)
     first = {"model": 0, "layer": 1}
 
     def order(column: str) -> int:
@@ -181,7 +183,9 @@ def telling_columns(stack: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     chosen = []
     for column in sorted(columns, key=order):
         codes = codes_of(stack[column])
-        if len(codes) and not determines(taken, codes):
+        if not len(codes):
+            continue
+        if not determines(taken, codes) or (column in always and codes.any()):
             chosen.append(column)
             taken = crossed(taken, codes)
     return chosen

@@ -12,6 +12,7 @@ from matplotlib.transforms import ScaledTranslation
 from pytorch_feature_analysis.plotting._figure import root_figure
 from pytorch_feature_analysis.plotting._paper import POINTS, TITLE_POINTS, in_lines
 from pytorch_feature_analysis.plotting._rdm_layout import (
+    BarText,
     Layout,
     Room,
     lay_out,
@@ -66,7 +67,8 @@ class Drawing:
     ) -> None:
         self._panels, self._n_abreast = panels, n_abreast
         self._sides = ("right", "top") if half == "upper" else ("left", "bottom")
-        self._tree_side = "bottom" if half == "upper" else "top"
+        # Where half is left out, the tree stands behind the marks, not at what is blank.
+        self._tree_side = "top" if half is False else self._sides[1]
         # On axes of the user's it is not known which are the outer ones.
         self._is_shared = cells is None and all(panel.keys == panels[0].keys for panel in panels)
         self._side = panel_inches(
@@ -107,17 +109,30 @@ class Drawing:
             if self._is_outer(k, side):
                 depths[side] = self.marks[k].depth(side)
         if self._panels[k].tree is not None and self._is_outer(k, self._tree_side):
-            depths[self._tree_side] = TREE_INCHES
+            depths[self._tree_side] += TREE_INCHES
         return depths
+
+    def _room(self, k: int) -> Room:
+        """Inches that the layout needs about a panel; none where there is no other beyond it."""
+        depths = self._depths(k)
+        row, column = divmod(k, self._n_abreast)
+        if self._is_shared and column < self._n_abreast - 1:
+            depths["right"] = 0.0
+        if self._is_shared and row < (len(self._panels) - 1) // self._n_abreast:
+            depths["bottom"] = 0.0
+        lines = in_lines(self._panels[k].title, self._side, POINTS + 1)
+        depths["top"] += title_room(lines, POINTS + 1)
+        return Room(**depths)
 
     def draw_about(self, k: int, target: Axes) -> None:
         """Draw the marks, the tree and the title of a panel."""
         panel, depths = self._panels[k], self._depths(k)
         for side in self._sides:
-            if depths[side]:
+            if self._is_outer(k, side):
                 self.marks[k].draw(target, side)
-        if panel.tree is not None and depths[self._tree_side]:
-            Along(target, self._tree_side).add_tree(panel.tree)
+        if panel.tree is not None and self._is_outer(k, self._tree_side):
+            start = depths[self._tree_side] - TREE_INCHES
+            Along(target, self._tree_side).add_tree(panel.tree, start)
         if panel.title:
             room = self.marks[k].cell * len(panel.keys)
             target.set_title(
@@ -133,14 +148,9 @@ class Drawing:
             return {}
         return self._colours
 
-    def lay_out(self, *, bar: bool, label: str, fig_title: str | None) -> Layout:
+    def lay_out(self, bar: BarText | None, fig_title: str | None) -> Layout:
         """Place all panels in a figure of its own."""
-        rooms = []
-        for k, panel in enumerate(self._panels):
-            depths = self._depths(k)
-            lines = in_lines(panel.title, self._side, POINTS + 1)
-            depths["top"] += title_room(lines, POINTS + 1)
-            rooms.append(Room(**depths))
+        rooms = [self._room(k) for k in range(len(self._panels))]
         n_abreast = min(self._n_abreast, len(rooms))
         width = max(self._side * n_abreast + rooms[0].left, _LEAST_WIDTH)
         self._legend_columns = legend_columns(list(map(str, self._legend)), width)
@@ -149,7 +159,6 @@ class Drawing:
             self._side,
             n_abreast,
             bar=bar,
-            bar_label=label,
             title_lines=_broken(fig_title, width).count("\n") + 1 if fig_title else 0,
             legend_lines=-(-len(self._legend) // self._legend_columns),
             least_width=_LEAST_WIDTH,

@@ -24,7 +24,8 @@ _MANY = 250
 _PAGE, _SMALLEST_OF_GRID = 6.4, 0.9
 _GAP, _MARGIN = 0.12, 0.08
 _BAR, _BAR_GAP = 0.12, 0.12
-_TICKS = 0.36
+# Ticks beside the bar, without their numbers.
+_TICKS = 0.14
 _MOST_ABREAST = 6
 
 
@@ -57,6 +58,14 @@ class Room:
 
 
 @dataclass(frozen=True)
+class BarText:
+    """What is written beside the bar of colours."""
+
+    label: str
+    ticks: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Layout:
     """Boxes (left, bottom, width, height) in inches, from the lower left of the figure."""
 
@@ -81,8 +90,7 @@ def lay_out(
     side: float,
     n_abreast: int,
     *,
-    bar: bool,
-    bar_label: str,
+    bar: BarText | None,
     title_lines: int,
     legend_lines: int,
     least_width: float,
@@ -98,7 +106,10 @@ def lay_out(
     inner_width = sum(lefts) + sum(rights) + n_abreast * side + (n_abreast - 1) * _GAP
     inner_height = sum(tops) + sum(bottoms) + n_rows * side + (n_rows - 1) * _GAP
     bar_height = min(side, 2.2)
-    bar_room = _BAR_GAP + _BAR + _TICKS + _lines_of(bar_label, bar_height) if bar else 0.0
+    bar_room = 0.0
+    if bar is not None:
+        bar_room = _BAR_GAP + _BAR + _TICKS + max(map(text_inches, bar.ticks))
+        bar_room += _lines_of(bar.label, bar_height)
     title = title_lines * 1.3 * TITLE_POINTS / 72 + (0.06 if title_lines else 0.0)
     legend = legend_lines * LINE_INCHES + (0.1 if legend_lines else 0.0)
     width = max(inner_width + bar_room + 2 * _MARGIN, least_width)
@@ -111,8 +122,7 @@ def lay_out(
         above = sum(tops[: r + 1]) + sum(bottoms[:r]) + r * (side + _GAP) + side
         panels.append((left, height - _MARGIN - title - above, side, side))
     box = None
-    if bar:
-        # Beside the first row where there is one, else in the middle of all.
+    if bar is not None:
         highest, lowest = panels[0][1] + side, panels[-1][1]
         box = (
             start + inner_width + _BAR_GAP,

@@ -27,23 +27,25 @@ if TYPE_CHECKING:
 
 TREE_INCHES = 0.4
 # Pictures are no smaller than this where they can be told to stand in several lines, nor larger.
-_LEAST_PICTURE, _LARGEST_PICTURE, _MOST_LINES = 0.16, 0.42, 8
-_PICTURE_SHARE = 0.92
+_LEAST_PICTURE, _LARGEST_PICTURE, _MOST_LINES = 0.13, 0.42, 8
+_PICTURE_SHARE, _OF_LINES = 0.86, 0.17
 _GAP, _BAR = 0.04, 0.06
 # Size of names, as a share of a cell where cells are small; smaller ones are left out.
 _NAME_SHARE, _LEAST_POINTS = 0.85, 4.0
 _LINE = 1.25
+# Four of Tol's muted ones, and how all are made lighter and darker where there are more groups.
+_FURTHER_COLOURS = ("#332288", "#882255", "#DDCC77", "#661100")
+_TINTS = ((1.0, 0.0), (0.45, 0.55), (0.6, 0.0))
 _BLANK, _FRAME = "0.93", "0.6"
 
 
 def colours_of_groups(groups: Sequence[Hashable]) -> dict[Hashable, Any]:
     """Give each group a colour: those that all can tell apart, then lighter and darker ones."""
-    tints = ((1.0, 0.0), (0.5, 0.5), (0.6, 0.0))
+    base = (*COLOURS, *_FURTHER_COLOURS)
     colours = {}
     for k, group in enumerate(dict.fromkeys(groups)):
-        share, white = tints[k // len(COLOURS) % len(tints)]
-        rgb = np.array(to_rgb(COLOURS[k % len(COLOURS)]))
-        colours[group] = tuple(share * rgb + white)
+        share, white = _TINTS[k // len(base) % len(_TINTS)]
+        colours[group] = tuple(share * np.array(to_rgb(base[k % len(base)])) + white)
     return colours
 
 
@@ -84,11 +86,18 @@ class SideMarks:
         fitting = {
             "runs": runs_of(self.groups) if has_groups else [],
             "lines": lines,
-            "side": min(_PICTURE_SHARE * self.cell * max(lines, 1), _LARGEST_PICTURE),
+            "side": self._side_of_pictures(lines),
             "points": self._points_of_names(),
         }
         for name, value in fitting.items():
             object.__setattr__(self, name, value)
+
+    def _side_of_pictures(self, lines: int) -> float:
+        """Longer side, the larger the more lines there are, but for what stands out at the ends."""
+        alone = _PICTURE_SHARE * self.cell
+        if lines < 2:
+            return min(alone, _LARGEST_PICTURE)
+        return min(alone * lines, _OF_LINES)
 
     def _points_of_names(self) -> float:
         """Size of names; 0 for none."""
@@ -125,15 +134,24 @@ class SideMarks:
 
     def depth(self, side: str) -> float:
         """Inches outward that all of it takes."""
-        return self._starts()[-1] + self._group_depth(side)
+        return self._starts(side)[-1] + self._group_depth(side)
 
-    def _starts(self) -> tuple[float, float, float, float]:
+    def _names_run_outward(self, side: str) -> bool:
+        """Whether names are upright below or above, for want of room."""
+        widest = max(text_inches(name, self.points) for name in self.names)
+        return side in ("left", "right") or widest > 0.9 * self.cell
+
+    def _starts(self, side: str) -> tuple[float, float, float, float]:
         """Where pictures, names, bars and names of groups begin."""
         pictures = _GAP
         names = pictures + (self.lines * self.side / _PICTURE_SHARE + _GAP if self.lines else 0.0)
         bars = names
         if self.points:
-            bars += max(text_inches(name, self.points) for name in self.names) + 1.5 * _GAP
+            bars += 1.5 * _GAP
+            if self._names_run_outward(side):
+                bars += max(text_inches(name, self.points) for name in self.names)
+            else:
+                bars += _LINE * self.points / 72
         return pictures, names, bars, bars + (_BAR + _GAP if self.runs else 0.0)
 
     def _group_depth(self, side: str) -> float:
@@ -147,12 +165,13 @@ class SideMarks:
     def draw(self, ax: Axes, side: str) -> None:
         """Draw all of it beside, below or above these axes."""
         along = Along(ax, side)
-        pictures, names, bars, of_groups = self._starts()
+        pictures, names, bars, of_groups = self._starts(side)
         if self.lines:
             self._draw_pictures(along, pictures)
         if self.points:
+            outward = self._names_run_outward(side)
             for k, name in enumerate(self.names):
-                along.write(name, k, names, self.points, outward=True)
+                along.write(name, k, names, self.points, outward=outward)
         for group, first, last in self.runs:
             along.add(
                 Rectangle,
@@ -261,10 +280,10 @@ class Along:
             LineCollection(placed, transform=self._transform, clip_on=False, **options)
         )
 
-    def add_tree(self, tree: np.ndarray) -> None:
-        """Add a tree that grows outward."""
+    def add_tree(self, tree: np.ndarray, start: float) -> None:
+        """Add a tree that grows outward, from so many inches on."""
         lines = tree_lines(tree)
-        lines[..., 1] = _GAP + (TREE_INCHES - 2 * _GAP) * lines[..., 1]
+        lines[..., 1] = start + _GAP + (TREE_INCHES - 2 * _GAP) * lines[..., 1]
         width = float(np.clip(60 / len(lines), 0.4, 0.8))
         self.add_lines(lines, color="0.25", linewidth=width, capstyle="projecting")
 

@@ -27,13 +27,14 @@ from pytorch_feature_analysis.plotting._paper import (
     axes_inches,
     in_lines,
 )
-from pytorch_feature_analysis.plotting._rdm_layout import abreast
+from pytorch_feature_analysis.plotting._rdm_layout import BarText, abreast
 from pytorch_feature_analysis.plotting._rdm_panels import bar_text, check_stack, make_panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LONGEST_SIDE = 128
+_MOST_TICKS = 5
 
 
 def plot_rdm(
@@ -197,6 +198,8 @@ def plot_rdm(
     if num_columns is not None:
         n_abreast = min(check_count(num_columns, argument="num_columns"), len(panels))
 
+    from matplotlib.ticker import MaxNLocator
+
     from pytorch_feature_analysis.plotting._rdm_drawing import Drawing
 
     drawing = Drawing(
@@ -227,23 +230,39 @@ def plot_rdm(
         drawing.add_legend(own[-1])
         whole = _figure.root_figure(own[0])
         if bar:
-            label_bar(whole.colorbar(images[0], ax=own), label)
+            label_bar(whole.colorbar(images[0], ax=own, shrink=0.7), label)
         if fig_title:
             whole.suptitle(fig_title, fontsize=TITLE_POINTS)
         if save_to is not None:
             save_to.save(whole)
         return _as_given(own)
-    layout = drawing.lay_out(bar=bar, label=label, fig_title=fig_title)
+    layout = drawing.lay_out(BarText(label, _ticks(low_and_high)) if bar else None, fig_title)
     with _figure.drawing_figure(
         fig_size=layout.size, show=show, save_to=save_to, layout="none"
     ) as figure:
         axes = [figure.add_axes(layout.share(box)) for box in layout.panels]
         images = draw_on(axes)
         if layout.bar is not None:
-            colours = figure.colorbar(images[0], cax=figure.add_axes(layout.share(layout.bar)))
+            colours = figure.colorbar(
+                images[0],
+                cax=figure.add_axes(layout.share(layout.bar)),
+                ticks=MaxNLocator(_MOST_TICKS),
+            )
             label_bar(colours, in_lines(label, layout.bar[3], POINTS + 1))
         drawing.finish(figure, layout, fig_title)
     return _as_given(axes)
+
+
+def _ticks(limits: tuple[float, float]) -> list[str]:
+    """Numbers beside the bar of colours."""
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter
+    from matplotlib.transforms import nonsingular
+
+    formatter = ScalarFormatter()
+    formatter.create_dummy_axis()
+    low, high = nonsingular(*limits, expander=0.1)
+    ticks = MaxNLocator(_MOST_TICKS).tick_values(low, high)
+    return formatter.format_ticks([tick for tick in ticks if low <= tick <= high])
 
 
 def _own_axes(ax: Any, n_panels: int) -> list[Axes] | None:
