@@ -16,12 +16,12 @@ RDMs of every order
     `get_rdms`, `plan_rdms`, `get_meta_rdms`, `get_mean_rdms`, `compute_rdm`, `corr_dissim`,
     `dissim_defs`
 Stacks and their files
-    `read_rdms`, `write_rdms`, `check_rdm_stack`, `subset_rdm_df`, `stack_columns`; to and from
-    another package, `to_rsatoolbox` and `from_rsatoolbox`
+    `read_rdms`, `write_rdms`, `check_rdm_stack`, `subset_rdm_df`, `stack_columns`,
+    `stack_lineage`; to and from another package, `to_rsatoolbox` and `from_rsatoolbox`
 Pictures
     `rdm_mds` (also `my_mds`), `mds_coordinates`, `plot_rdm`, `plot_heatmap`, `linkage_order`,
     `plot_layers`, `plot_metric_comparison`, `plot_measure_comparison`, `style_similarity`,
-    `plot_montage`.
+    `plot_montage`, `plot_stack_graph`.
     Of a study of many models on many datasets: `plot_dataset_scatter`, `plot_similarity_spread`,
     `plot_consistency_boxes`, `plot_model_map`, `plot_similarity_against_gap`, `plot_sample_sizes`
 Choice of stimuli
@@ -150,6 +150,7 @@ from pytorch_feature_analysis.plotting.model_map import plot_model_map
 from pytorch_feature_analysis.plotting.montage import plot_montage
 from pytorch_feature_analysis.plotting.pairs import plot_dataset_scatter, plot_similarity_spread
 from pytorch_feature_analysis.plotting.rdm import plot_rdm
+from pytorch_feature_analysis.plotting.stack_graph import plot_stack_graph
 from pytorch_feature_analysis.plotting.study import plot_consistency_boxes, plot_sample_sizes
 from pytorch_feature_analysis.plotting.table import style_similarity
 from pytorch_feature_analysis.probe_rows import combine_features
@@ -187,6 +188,7 @@ from pytorch_feature_analysis.similarity.shape import (
 from pytorch_feature_analysis.similarity_scores import calibrate_similarity, to_similarity
 from pytorch_feature_analysis.similarity_tables import layerwise_table, similarity_table
 from pytorch_feature_analysis.stack_files import read_rdms, write_rdms
+from pytorch_feature_analysis.stack_lineage import stack_lineage
 from pytorch_feature_analysis.stack_schema import stack_columns
 from pytorch_feature_analysis.stack_subset import subset_rdm_df
 from pytorch_feature_analysis.stimuli import max_disagreement, select_stimuli
@@ -304,6 +306,7 @@ __all__ = [
     "plot_sample_sizes",
     "plot_similarity_against_gap",
     "plot_similarity_spread",
+    "plot_stack_graph",
     "pls",
     "prepare_model",
     "prepare_models",
@@ -338,6 +341,7 @@ __all__ = [
     "similarity_table",
     "stack_columns",
     "stack_from_matrices",
+    "stack_lineage",
     "standard_transform",
     "stderr",
     "stratified_subset",

@@ -44,6 +44,7 @@ from pytorch_feature_analysis._cli_options import (
     where_option,
 )
 from pytorch_feature_analysis._cli_pick import pick
+from pytorch_feature_analysis._cli_rdm import rdm
 from pytorch_feature_analysis._cli_study import STUDY_COMMANDS
 from pytorch_feature_analysis._cli_units import anova, decode
 from pytorch_feature_analysis._parallel import using_scheduler
@@ -389,5 +390,5 @@ def mds(
     click.echo(f"{save_opts}: {len(row['entry_keys'])} entries, stress {stress:.4g}")
 
 
-for command in (anova, decode, pick, *STUDY_COMMANDS):
+for command in (anova, decode, pick, rdm, *STUDY_COMMANDS):
     main.add_command(command)

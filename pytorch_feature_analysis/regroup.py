@@ -27,7 +27,7 @@ MADE_ANEW = ("matrix", "dissim_rankings", "n_missing")
 # crossing that is incomplete is never read as one variable determining another.
 _FACTORS = ("model", "activation_type", "kernel_set_name")
 # Other words for what `layer` and `kernel_set_name` say.
-_DERIVED = ("layer_label", "layer_num", "kernel_inds")
+DERIVED = ("layer_label", "layer_num", "kernel_inds")
 
 
 @dataclass(frozen=True)
@@ -144,14 +144,14 @@ def rest_variables(
     chosen, left_out = [], []
 
     def order(column: str) -> int:
-        if column in _DERIVED:
+        if column in DERIVED:
             return 2
         return 0 if column in _FACTORS or is_reserved(column) else 1
 
     for column in sorted(candidates, key=order):
         codes = codes_of(stack[column])
         # What is constant within the groups as they are tears nothing apart.
-        harmless = column not in _DERIVED and determines(taken, codes)
+        harmless = column not in DERIVED and determines(taken, codes)
         if order(column) > 0 and not harmless and determines(crossed(entry, taken), codes):
             left_out.append(column)
             continue
@@ -177,7 +177,7 @@ def telling_columns(stack: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     first = {"model": 0, "layer": 1}
 
     def order(column: str) -> int:
-        return 4 if column in _DERIVED else 3 if is_reserved(column) else first.get(column, 2)
+        return 4 if column in DERIVED else 3 if is_reserved(column) else first.get(column, 2)
 
     taken = np.zeros(len(stack), dtype=np.intp)
     chosen = []

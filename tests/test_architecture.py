@@ -63,14 +63,20 @@ LEVELS = {
         "bridges.rsatoolbox",
         *["activation_groups", "anova_sums", "anova_tables", "decoding_table", "group_comparison"],
         *["measured_patterns", "meta_frame", "metric_words", "model_pairs", "rdm_jobs"],
-        *["references", "stack_lineage"],
-        "stack_pickle",
+        *["references", "stack_pickle"],
     ],
     "2d": [
-        *["bridges", "linear_probe", "measured_noise", "measured_rdms", "rdm_plan"],
+        *[
+            "bridges",
+            "lineage_words",
+            "linear_probe",
+            "measured_noise",
+            "measured_rdms",
+            "rdm_plan",
+        ],
         *["reference_fits", "stack_parts"],
     ],
-    "2e": ["probe_rows", "rdm_units", "stack_files"],
+    "2e": ["probe_rows", "rdm_units", "stack_files", "stack_lineage"],
     "2f": ["rdm_call", "rdm_forecast", "store"],
     "2g": ["decoding_run", "rdm_rows"],
     "3": [
@@ -92,7 +98,13 @@ LEVELS = {
     "5a": [
         *["plotting", "plotting._arguments", "plotting._dendrogram", "plotting._dots"],
         "plotting._entry_names",
-        *["plotting._entry_order", "plotting._figure", "plotting._labels", "plotting._model_pairs", "plotting._pictures"],
+        *[
+            "plotting._entry_order",
+            "plotting._figure",
+            "plotting._labels",
+            "plotting._model_pairs",
+            "plotting._pictures",
+        ],
     ],
     "5b": [
         *["plotting._highlights", "plotting._paper", "plotting._point_map"],
@@ -113,7 +125,7 @@ LEVELS = {
     "6a": ["demo_digits", "demo_figures"],
     "6b": ["demo"],
     "7a": ["_cli_arguments", "_cli_messages", "_cli_options"],
-    "7b": ["_cli_pick", "_cli_study", "_cli_units"],
+    "7b": ["_cli_pick", "_cli_rdm", "_cli_study", "_cli_units"],
     "7c": ["cli"],
     "7d": ["__main__"],
 }

@@ -563,7 +563,7 @@ def commands():
 
 
 def test_these_are_the_commands():
-    steps = ["anova", "decode", "demo", "layers", "mds", "meta", "pick", "rdms"]
+    steps = ["anova", "decode", "demo", "layers", "mds", "meta", "pick", "rdm", "rdms"]
     of_studies = ["consistency", "features", "probe", "similarity", "study"]
     assert commands() == sorted([*steps, *of_studies])
 

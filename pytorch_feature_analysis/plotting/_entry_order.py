@@ -84,7 +84,9 @@ def values_of(labels: EntryLabels, name: str, *, argument: str) -> list[Any]:
 
 def _together(groups: list[Any], ranked: Sequence[Any] | None = None) -> EntryOrder:
     """Put groups in the order in which they are first named."""
-    ranks = {group: k for k, group in enumerate(dict.fromkeys(groups if ranked is None else ranked))}
+    ranks = {
+        group: k for k, group in enumerate(dict.fromkeys(groups if ranked is None else ranked))
+    }
     places = sorted(range(len(groups)), key=lambda place: ranks[groups[place]])
     return EntryOrder(places, groups)
 

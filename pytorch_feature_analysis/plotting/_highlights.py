@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 Key = tuple[Hashable, ...]
 
 
-def check_highlight(
-    highlight: Any, keys: Sequence[Key]
-) -> list[tuple[list[Key], list[Key]]]:
+def check_highlight(highlight: Any, keys: Sequence[Key]) -> list[tuple[list[Key], list[Key]]]:
     """Return pairs of lists of entries, or raise where one is in none of these RDMs."""
     known = dict.fromkeys(keys)
     pairs = []

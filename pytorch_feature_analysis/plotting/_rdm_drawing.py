@@ -202,7 +202,9 @@ class Drawing:
         if not self._legend:
             return
         parent.legend(
-            handles=[Patch(color=colour, label=str(group)) for group, colour in self._legend.items()],
+            handles=[
+                Patch(color=colour, label=str(group)) for group, colour in self._legend.items()
+            ],
             frameon=False,
             fontsize=POINTS,
             borderaxespad=0,

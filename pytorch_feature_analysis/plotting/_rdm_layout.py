@@ -130,9 +130,7 @@ def lay_out(
             _BAR,
             bar_height,
         )
-    return Layout(
-        (width, height), panels, box, start + inner_width / 2, height - _MARGIN, _MARGIN
-    )
+    return Layout((width, height), panels, box, start + inner_width / 2, height - _MARGIN, _MARGIN)
 
 
 def _lines_of(text: str, room: float) -> float:

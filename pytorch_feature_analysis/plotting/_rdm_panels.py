@@ -45,7 +45,7 @@ class Panel:
     keys: list[EntryKey]
     """In their order."""
     names: list[str]
-    values: np.ndarray
+    cells: np.ndarray
     groups: list[Hashable]
     """Of each entry; None throughout where there are none."""
     tree: np.ndarray | None
@@ -79,7 +79,7 @@ def make_panels(
     scale: str,
     nan_policy: str,
     titles: Any,
-    called: Mapping[EntryKey, str],
+    called: Mapping[Hashable, Any],
 ) -> list[Panel]:
     """Make a panel of each row, all of the same order where they have the same entries."""
     check_name(scale, SCALES, argument="scale", what="scale")
@@ -113,7 +113,7 @@ def make_panels(
         aside = [name for name in (groups, order) if isinstance(name, str)]
         names = names_of(labels, ordered.places, aside)
         in_order = [keys[k] for k in ordered.places]
-        names = [called.get(key, name) for key, name in zip(in_order, names, strict=True)]
+        names = [str(called.get(key, name)) for key, name in zip(in_order, names, strict=True)]
         for k, matrix in zip(members, own, strict=True):
             values = matrix[np.ix_(ordered.places, ordered.places)]
             panels[k] = Panel(

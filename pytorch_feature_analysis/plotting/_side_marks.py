@@ -50,7 +50,7 @@ def colours_of_groups(groups: Sequence[Hashable]) -> dict[Hashable, Any]:
 
 
 def runs_of(groups: Sequence[Hashable]) -> list[tuple[Hashable, int, int]]:
-    """Groups of entries side by side, with the places of the first and the last."""
+    """List groups of entries side by side, with the places of the first and the last."""
     runs: list[tuple[Hashable, int, int]] = []
     for k, group in enumerate(groups):
         if runs and runs[-1][0] == group:
@@ -93,7 +93,7 @@ class SideMarks:
             object.__setattr__(self, name, value)
 
     def _side_of_pictures(self, lines: int) -> float:
-        """Longer side, the larger the more lines there are, but for what stands out at the ends."""
+        """Longer side; in lines they could be larger, but would stand out at the ends."""
         alone = _PICTURE_SHARE * self.cell
         if lines < 2:
             return min(alone, _LARGEST_PICTURE)
@@ -195,7 +195,9 @@ class SideMarks:
             if key not in self.pictures:
                 continue
             picture = self.pictures[key]
-            sides = (self.side, self.side) if picture is None else picture_sides(picture, self.side)
+            sides = (
+                (self.side, self.side) if picture is None else picture_sides(picture, self.side)
+            )
             across, outward = sides if along.is_level else sides[::-1]
             half = across / self.cell / 2
             ends = (k - half, k + half), (out - outward / 2, out + outward / 2)
@@ -222,7 +224,9 @@ class Along:
         self.is_level = side in ("bottom", "top")
         self._sign = -1 if side in ("left", "bottom") else 1
         edge = (1.0 if side == "right" else 0.0), (1.0 if side == "top" else 0.0)
-        inches = root_figure(ax).dpi_scale_trans + ScaledTranslation(*edge, ax.transAxes)
+        scale: Any = root_figure(ax).dpi_scale_trans
+        of_axes: Any = ax.transAxes
+        inches = scale + ScaledTranslation(*edge, of_axes)
         self._transform = (
             blended_transform_factory(ax.transData, inches)
             if self.is_level

@@ -160,7 +160,8 @@ def plot_heatmap(
         ordered = order_entries(row["entry_keys"], row["entry_labels"], row["matrix"], order)
         grid = _grid_of_row(row, rows, columns, ordered)
     grid = _without_missing(grid, nan_policy)
-    values, blank = grid.values, np.zeros(grid.values.shape, dtype=bool)
+    values = np.array(grid.values)
+    blank = np.zeros(values.shape, dtype=bool)
     if half is not False:
         if not grid.is_square:
             raise ValueError(

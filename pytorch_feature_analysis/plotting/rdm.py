@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from pytorch_feature_analysis.plotting._paper import (
     in_lines,
 )
 from pytorch_feature_analysis.plotting._rdm_layout import BarText, abreast
-from pytorch_feature_analysis.plotting._rdm_panels import bar_text, check_stack, make_panels
+from pytorch_feature_analysis.plotting._rdm_panels import Panel, bar_text, check_stack, make_panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -183,14 +184,14 @@ def plot_rdm(
         scale=scale,
         nan_policy=nan_policy,
         titles=titles if len(stack) > 1 or titles is not None else [""],
-        called={key: str(text) for key, text in called.items()},
+        called=called,
     )
     blanks = [
         left_out(half, len(panel.keys)) | np.eye(len(panel.keys), dtype=bool) for panel in panels
     ]
     if limits is None:
-        cells = [panel.values[~out] for panel, out in zip(panels, blanks, strict=True)]
-        limits = (0.0, 1.0) if scale == "rank" else limits_of_cells(cells)
+        drawn = [panel.cells[~out] for panel, out in zip(panels, blanks, strict=True)]
+        limits = (0.0, 1.0) if scale == "rank" else limits_of_cells(drawn)
     low_and_high = _arguments.check_pair(limits, argument="limits")
     boxes = check_highlight(highlight, all_keys)
     own = _own_axes(ax, len(panels))
@@ -208,14 +209,14 @@ def plot_rdm(
         pictures=_load(_arguments.by_entry(pictures, all_keys, argument="pictures")),
         half=half,
         n_abreast=n_abreast,
-        cells=own and [min(axes_inches(one)) / len(p.keys) for one, p in zip(own, panels)],
+        cells=None if own is None else _cell_inches(own, panels),
     )
 
     def draw_on(axes: Sequence[Axes]) -> list[Any]:
         images = []
         for k, (target, panel) in enumerate(zip(axes, panels, strict=True)):
             images.append(
-                draw_cells(target, panel.values, blanks[k], cmap=cmap, limits=low_and_high)
+                draw_cells(target, panel.cells, blanks[k], cmap=cmap, limits=low_and_high)
             )
             target.set(xticks=[], yticks=[])
             hide_spines(target, half)
@@ -283,6 +284,13 @@ def _own_axes(ax: Any, n_panels: int) -> list[Axes] | None:
     return listed
 
 
+def _cell_inches(axes: Sequence[Axes], panels: Sequence[Panel]) -> list[float]:
+    return [
+        min(axes_inches(target)) / len(panel.keys)
+        for target, panel in zip(axes, panels, strict=True)
+    ]
+
+
 def _as_given(axes: Sequence[Axes]) -> Any:
     """Return the axes of one RDM as they are, those of several in an array."""
     if len(axes) == 1:
@@ -299,7 +307,7 @@ def _load(sources: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
     missing = [
         key
         for key, source in sources.items()
-        if isinstance(source, (str, os.PathLike)) and not os.path.exists(source)
+        if isinstance(source, (str, os.PathLike)) and not Path(source).exists()
     ]
     if missing:
         warnings.warn(
