@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TREE_INCHES = 0.4
 # Pictures are no smaller than this where they can be told to stand in several lines, nor larger.
 _LEAST_PICTURE, _LARGEST_PICTURE, _MOST_LINES = 0.13, 0.42, 8
-_PICTURE_SHARE, _OF_LINES = 0.86, 0.17
+_PICTURE_SHARE, _OF_LINES = 0.82, 0.17
 _GAP, _BAR = 0.04, 0.06
 # Size of names, as a share of a cell where cells are small; smaller ones are left out.
 _NAME_SHARE, _LEAST_POINTS = 0.85, 4.0

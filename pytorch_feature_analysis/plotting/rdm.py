@@ -29,7 +29,13 @@ from pytorch_feature_analysis.plotting._paper import (
     in_lines,
 )
 from pytorch_feature_analysis.plotting._rdm_layout import BarText, abreast
-from pytorch_feature_analysis.plotting._rdm_panels import Panel, bar_text, check_stack, make_panels
+from pytorch_feature_analysis.plotting._rdm_panels import (
+    Panel,
+    bar_text,
+    check_stack,
+    make_panels,
+)
+from pytorch_feature_analysis.plotting._scripts import letters_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -203,65 +209,78 @@ def plot_rdm(
 
     from pytorch_feature_analysis.plotting._rdm_drawing import Drawing
 
-    drawing = Drawing(
-        panels,
-        names=None if labels is None else labels is not False,
-        pictures=_load(_arguments.by_entry(pictures, all_keys, argument="pictures")),
-        half=half,
-        n_abreast=n_abreast,
-        cells=None if own is None else _cell_inches(own, panels),
-    )
+    loaded = _load(_arguments.by_entry(pictures, all_keys, argument="pictures"))
+    with letters_of([str(label), str(fig_title), *_texts(panels)]):
+        drawing = Drawing(
+            panels,
+            names=None if labels is None else labels is not False,
+            pictures=loaded,
+            half=half,
+            n_abreast=n_abreast,
+            cells=None if own is None else _cell_inches(own, panels),
+        )
 
-    def draw_on(axes: Sequence[Axes]) -> list[Any]:
-        images = []
-        for k, (target, panel) in enumerate(zip(axes, panels, strict=True)):
-            images.append(
-                draw_cells(target, panel.cells, blanks[k], cmap=cmap, limits=low_and_high)
-            )
-            target.set(xticks=[], yticks=[])
-            hide_spines(target, half)
-            if drawing.marks[k].are_together:
-                draw_borders(target, panel.groups, panel.groups)
-            draw_highlights(target, boxes, panel.places, half, drawing.marks[k].cell)
-            drawing.draw_about(k, target)
-        return images
+        def draw_on(axes: Sequence[Axes]) -> list[Any]:
+            images = []
+            for k, (target, panel) in enumerate(zip(axes, panels, strict=True)):
+                images.append(
+                    draw_cells(target, panel.cells, blanks[k], cmap=cmap, limits=low_and_high)
+                )
+                target.set(xticks=[], yticks=[])
+                hide_spines(target, half)
+                if drawing.marks[k].are_together:
+                    draw_borders(target, panel.groups, panel.groups)
+                draw_highlights(target, boxes, panel.places, half, drawing.marks[k].cell)
+                drawing.draw_about(k, target)
+            return images
 
-    if own is not None:
-        images = draw_on(own)
-        drawing.add_legend(own[-1])
-        whole = _figure.root_figure(own[0])
-        if bar:
-            label_bar(whole.colorbar(images[0], ax=own, shrink=0.7), label)
-        if fig_title:
-            whole.suptitle(fig_title, fontsize=TITLE_POINTS)
-        if save_to is not None:
-            save_to.save(whole)
-        return _as_given(own)
-    layout = drawing.lay_out(BarText(label, _ticks(low_and_high)) if bar else None, fig_title)
-    with _figure.drawing_figure(
-        fig_size=layout.size, show=show, save_to=save_to, layout="none"
-    ) as figure:
-        axes = [figure.add_axes(layout.share(box)) for box in layout.panels]
-        images = draw_on(axes)
-        if layout.bar is not None:
-            colours = figure.colorbar(
-                images[0],
-                cax=figure.add_axes(layout.share(layout.bar)),
-                ticks=MaxNLocator(_MOST_TICKS),
-            )
-            label_bar(colours, in_lines(label, layout.bar[3], POINTS + 1))
-        drawing.finish(figure, layout, fig_title)
-    return _as_given(axes)
+        if own is not None:
+            images = draw_on(own)
+            drawing.add_legend(own[-1])
+            whole = _figure.root_figure(own[0])
+            if bar:
+                label_bar(whole.colorbar(images[0], ax=own, shrink=0.7), label)
+            if fig_title:
+                whole.suptitle(fig_title, fontsize=TITLE_POINTS)
+            if save_to is not None:
+                save_to.save(whole)
+            return _as_given(own)
+        layout = drawing.lay_out(BarText(label, _ticks(low_and_high)) if bar else None, fig_title)
+        with _figure.drawing_figure(
+            fig_size=layout.size, show=show, save_to=save_to, layout="none"
+        ) as figure:
+            axes = [figure.add_axes(layout.share(box)) for box in layout.panels]
+            images = draw_on(axes)
+            if layout.bar is not None:
+                colours = figure.colorbar(
+                    images[0],
+                    cax=figure.add_axes(layout.share(layout.bar)),
+                    ticks=MaxNLocator(_MOST_TICKS),
+                )
+                label_bar(colours, in_lines(label, layout.bar[3], POINTS + 1))
+            drawing.finish(figure, layout, fig_title)
+        return _as_given(axes)
+
+
+def _texts(panels: Sequence[Panel]) -> list[str]:
+    """List what is written about the panels."""
+    return [
+        text
+        for panel in panels
+        for text in (panel.title, *panel.names, *map(str, dict.fromkeys(panel.groups)))
+    ]
 
 
 def _ticks(limits: tuple[float, float]) -> list[str]:
     """Numbers beside the bar of colours."""
     from matplotlib.ticker import MaxNLocator, ScalarFormatter
-    from matplotlib.transforms import nonsingular
 
     formatter = ScalarFormatter()
     formatter.create_dummy_axis()
-    low, high = nonsingular(*limits, expander=0.1)
+    low, high = limits
+    if low == high:
+        # As bars of colours do.
+        low, high = low - 0.1 * (abs(low) or 1), high + 0.1 * (abs(high) or 1)
     ticks = MaxNLocator(_MOST_TICKS).tick_values(low, high)
     return formatter.format_ticks([tick for tick in ticks if low <= tick <= high])
 

@@ -16,6 +16,7 @@ from pytorch_feature_analysis.plotting._paper import (
     TITLE_POINTS,
     in_lines,
 )
+from pytorch_feature_analysis.plotting._scripts import letters_of
 from pytorch_feature_analysis.stack_lineage import stack_lineage
 
 if TYPE_CHECKING:
@@ -121,38 +122,39 @@ def plot_stack_graph(
     width = COLUMN_INCHES
     if ax is not None:
         width = max(ax.bbox.width / _figure.root_figure(ax).dpi, _LEAST_WIDTH)
-    boxes = _boxes(lineage, width)
-    title = in_lines(fig_title, width - 2 * _MARGIN, TITLE_POINTS) if fig_title else ""
-    height = sum(box.height + box.arrow for box in boxes) + 2 * _MARGIN
-    height += _height(title, TITLE_POINTS) + (_PAD if title else 0.0)
-    with _figure.drawing_axes(
-        ax,
-        plot_style=None,
-        fig_size=(width, height),
-        show=show,
-        save_to=save_to,
-        layout="none",
-    ) as target:
-        if ax is None:
-            target.set_position((0, 0, 1, 1))
-        target.set_axis_off()
-        target.set(xlim=(0, width), ylim=(0, height), aspect="auto" if ax is None else "equal")
-        bottom = _MARGIN
-        for box in boxes:
-            if box.made_by:
-                _draw_arrow(target, box, bottom)
-            bottom += box.arrow
-            _draw_box(target, box, bottom, width)
-            bottom += box.height
-        if title:
-            target.text(
-                *(width / 2, height - _MARGIN, title),
-                ha="center",
-                va="top",
-                fontsize=TITLE_POINTS,
-                linespacing=_LEADING,
-            )
-    return target
+    with letters_of([str(fig_title), *lineage["in_words"]]):
+        boxes = _boxes(lineage, width)
+        title = in_lines(fig_title, width - 2 * _MARGIN, TITLE_POINTS) if fig_title else ""
+        height = sum(box.height + box.arrow for box in boxes) + 2 * _MARGIN
+        height += _height(title, TITLE_POINTS) + (_PAD if title else 0.0)
+        with _figure.drawing_axes(
+            ax,
+            plot_style=None,
+            fig_size=(width, height),
+            show=show,
+            save_to=save_to,
+            layout="none",
+        ) as target:
+            if ax is None:
+                target.set_position((0, 0, 1, 1))
+            target.set_axis_off()
+            target.set(xlim=(0, width), ylim=(0, height), aspect="auto" if ax is None else "equal")
+            bottom = _MARGIN
+            for box in boxes:
+                if box.made_by:
+                    _draw_arrow(target, box, bottom)
+                bottom += box.arrow
+                _draw_box(target, box, bottom, width)
+                bottom += box.height
+            if title:
+                target.text(
+                    *(width / 2, height - _MARGIN, title),
+                    ha="center",
+                    va="top",
+                    fontsize=TITLE_POINTS,
+                    linespacing=_LEADING,
+                )
+        return target
 
 
 def _height(text: str, points: float = POINTS) -> float:
