@@ -100,11 +100,9 @@ LEVELS = {
         "plotting._entry_names",
         *[
             "plotting._entry_order",
-            "plotting._figure",
-            "plotting._labels",
-            "plotting._model_pairs",
-            "plotting._pictures",
-        ],
+            "plotting._figure", "plotting._labels", "plotting._model_pairs", "plotting._pictures"],
+        "plotting._scripts",
+    ],
     ],
     "5b": [
         *["plotting._highlights", "plotting._paper", "plotting._point_map"],
