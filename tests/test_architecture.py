@@ -97,12 +97,9 @@ LEVELS = {
     "4e": ["study"],
     "5a": [
         *["plotting", "plotting._arguments", "plotting._dendrogram", "plotting._dots"],
-        "plotting._entry_names",
-        *[
-            "plotting._entry_order",
-            "plotting._figure", "plotting._labels", "plotting._model_pairs", "plotting._pictures"],
+        *["plotting._entry_names", "plotting._entry_order", "plotting._figure"],
+        *["plotting._labels", "plotting._model_pairs", "plotting._pictures"],
         "plotting._scripts",
-    ],
     ],
     "5b": [
         *["plotting._highlights", "plotting._paper", "plotting._point_map"],
