@@ -152,6 +152,25 @@ def test_entries_that_differ_below_are_followed_one_by_one():
     assert lineage["most_entries"].tolist()[1:] == [7, 3, 2]
 
 
+def test_models_that_differ_between_entries_far_above_are_counted_for_each():
+    rng = np.random.default_rng(0)
+    parts = [
+        make_stack(
+            rng, objects=["x", "y"], models=models, layers=[("fc", 1)], metrics=("corr",)
+        ).assign(family=family)
+        for family, models in (("old", ("a", "b", "c")), ("new", ("d", "e", "f", "g")))
+    ]
+    stack = pd.concat(parts, ignore_index=True)
+    stack = stack[stack["activation_type"] == "unit_level"]
+    grouping = ["family", "obj"]
+    # Two cells or one do not correlate.
+    options = {"dissim_metrics": ["euclidean_distance"], "progress": False}
+    above = pfa.get_meta_rdms(stack, None, ["model"], grouping_variables=grouping, **options)
+    for entries, grouping in (["obj"], ["family"]), (["family"], []):
+        above = pfa.get_meta_rdms(above, None, entries, grouping_variables=grouping, **options)
+    assert pfa.stack_lineage(above)["count"].tolist() == [4, len(stack), 4, 2, 1]
+
+
 def test_a_frame_that_says_little_is_told_as_far_as_it_goes():
     mine = pd.DataFrame({"matrix": [1.0 - np.eye(3)] * 2, "entry_keys": [["a", "b", "c"]] * 2})
     lineage = pfa.stack_lineage(mine)
