@@ -21,9 +21,9 @@ Stacks and their files
     `to_rsatoolbox` and `from_rsatoolbox`
 Pictures
     `rdm_mds` (also `my_mds`), `plot_mds_panels`, `plot_shepard`, `mds_coordinates`,
-    `aligned_mds_coordinates`, `plot_heatmap`, `linkage_order`, `plot_layers`,
-    `plot_metric_comparison`, `plot_measure_comparison`, `style_similarity`, `plot_montage`.
-    To be explored in a browser: `explore`.
+    `aligned_mds_coordinates`, `plot_rdm`, `plot_heatmap`, `linkage_order`, `plot_layers`,
+    `plot_stack_graph`, `plot_metric_comparison`, `plot_measure_comparison`, `style_similarity`,
+    `plot_montage`. To be explored in a browser: `explore`.
     Of a study of many models on many datasets: `plot_dataset_scatter`, `plot_similarity_spread`,
     `plot_consistency_boxes`, `plot_model_map`, `plot_similarity_against_gap`, `plot_sample_sizes`
 Choice of stimuli
@@ -112,7 +112,6 @@ from pytorch_feature_analysis.images import (
 from pytorch_feature_analysis.inference import compare_fits, compare_to_reference
 from pytorch_feature_analysis.layer_studies import get_net_similarity, grid_groups
 from pytorch_feature_analysis.layers import fetch_layers, index_nested
-from pytorch_feature_analysis.lineage import stack_lineage
 from pytorch_feature_analysis.linear_probe import score_probabilities
 from pytorch_feature_analysis.linkage import linkage_order
 from pytorch_feature_analysis.map_coordinates import aligned_mds_coordinates, mds_coordinates
@@ -156,7 +155,9 @@ from pytorch_feature_analysis.plotting.metrics import (
 from pytorch_feature_analysis.plotting.model_map import plot_model_map
 from pytorch_feature_analysis.plotting.montage import plot_montage
 from pytorch_feature_analysis.plotting.pairs import plot_dataset_scatter, plot_similarity_spread
+from pytorch_feature_analysis.plotting.rdm import plot_rdm
 from pytorch_feature_analysis.plotting.shepard import plot_shepard
+from pytorch_feature_analysis.plotting.stack_graph import plot_stack_graph
 from pytorch_feature_analysis.plotting.study import plot_consistency_boxes, plot_sample_sizes
 from pytorch_feature_analysis.plotting.table import style_similarity
 from pytorch_feature_analysis.probe_rows import combine_features
@@ -194,6 +195,7 @@ from pytorch_feature_analysis.similarity.shape import (
 from pytorch_feature_analysis.similarity_scores import calibrate_similarity, to_similarity
 from pytorch_feature_analysis.similarity_tables import layerwise_table, similarity_table
 from pytorch_feature_analysis.stack_files import read_rdms, write_rdms
+from pytorch_feature_analysis.stack_lineage import stack_lineage
 from pytorch_feature_analysis.stack_schema import stack_columns
 from pytorch_feature_analysis.stack_subset import subset_rdm_df
 from pytorch_feature_analysis.stimuli import max_disagreement, select_stimuli
@@ -311,10 +313,12 @@ __all__ = [
     "plot_metric_comparison",
     "plot_model_map",
     "plot_montage",
+    "plot_rdm",
     "plot_sample_sizes",
     "plot_shepard",
     "plot_similarity_against_gap",
     "plot_similarity_spread",
+    "plot_stack_graph",
     "pls",
     "prepare_model",
     "prepare_models",

@@ -92,18 +92,33 @@ def linkage_order(
 
 def average_linkage(matrix: np.ndarray, *, symmetrize: bool = False) -> list[int]:
     """Give the positions of the entries of one RDM in the order of `linkage_order`."""
+    return average_tree(matrix, symmetrize=symmetrize)[0]
+
+
+def average_tree(
+    matrix: np.ndarray, *, symmetrize: bool = False
+) -> tuple[list[int], np.ndarray | None]:
+    """Give that order, and the tree of those that are not dead, which stand first in it.
+
+    The tree is as of `scipy.cluster.hierarchy`, its leaves numbered by their places in the order;
+    None where there is but one.
+    """
     dissimilarities = dissimilarities_of(finite_or_nan(matrix), symmetrize=symmetrize)
     dead = dead_items(dissimilarities)
     kept = np.flatnonzero(~dead)
+    last = np.flatnonzero(dead).tolist()
+    if len(kept) < 2:
+        return [*kept.tolist(), *last], None
     known = to_condensed(dissimilarities[np.ix_(kept, kept)])
-    if len(kept) > 1:
-        tree = (
-            linkage(known, method="average")
-            if np.isfinite(known).all()
-            else linkage_of_known(known)
-        )
-        kept = kept[leaves_list(tree)]
-    return [*kept.tolist(), *np.flatnonzero(dead).tolist()]
+    tree = (
+        linkage(known, method="average") if np.isfinite(known).all() else linkage_of_known(known)
+    )
+    leaves = leaves_list(tree)
+    # What is joined are leaves up to their number, and trees above it.
+    places = np.arange(2 * len(kept) - 1)
+    places[leaves] = np.arange(len(kept))
+    tree[:, :2] = places[tree[:, :2].astype(int)]
+    return [*kept[leaves].tolist(), *last], tree
 
 
 def linkage_of_known(condensed: np.ndarray) -> np.ndarray:

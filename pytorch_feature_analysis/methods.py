@@ -13,12 +13,12 @@ import pandas as pd
 
 from pytorch_feature_analysis._checks import check_sequence
 from pytorch_feature_analysis._version import __version__
-from pytorch_feature_analysis.lineage import stack_lineage
 from pytorch_feature_analysis.matrices import get_upper_triang
-from pytorch_feature_analysis.metric_words import metric_in_words
+from pytorch_feature_analysis.metric_words import are_measures, metric_in_full
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 from pytorch_feature_analysis.similarity import MEASURES
 from pytorch_feature_analysis.stack_files import read_rdms
+from pytorch_feature_analysis.stack_lineage import stack_lineage
 from pytorch_feature_analysis.stack_schema import is_reserved
 
 # The variable of entries whose keys are given without labels.
@@ -85,7 +85,7 @@ def methods_text(
     """
     stacks = stacks_by_order(rdm_df, below)
     lineage = stack_lineage(stacks[max(stacks)])
-    paragraphs = [_of_order(line, stacks, lineage) for line in lineage.to_dict("records")]
+    paragraphs = [_of_order(line, stacks, lineage) for line in lineage.to_dict("records")[1:]]
     return "\n\n".join([*paragraphs, _software(stacks.values()), _references(lineage, stacks)])
 
 
@@ -114,7 +114,7 @@ def _as_stack(given: Any, argument: str) -> pd.DataFrame:
 
 
 def _order_of(stack: pd.DataFrame) -> int:
-    return len(stack_lineage(stack))
+    return len(stack_lineage(stack)) - 1
 
 
 def _of_order(
@@ -122,22 +122,22 @@ def _of_order(
 ) -> str:
     order = line["order"]
     stack = stacks.get(order)
-    metrics = line["dissim_metrics"]
+    metrics = line["metrics"]
     if not metrics and stack is not None:
         metrics = tuple(known_values(stack, "dissim_metric"))
     entries = _entries_in_words(line)
-    if order < len(lineage) and _are_measures(lineage["dissim_metrics"][order]):
+    if order + 1 < len(lineage) and are_measures(lineage["metrics"][order + 1]):
         apart = counted(line["told_apart_by"])
         sentences = [
-            f"Patterns of {entries} were taken from {line['n_rdms']} sources"
+            f"Patterns of {entries} were taken from {line['count']} sources"
             + (f", which differ in {apart}." if apart else ".")
         ]
     else:
-        pairs = tuple(n * (n - 1) // 2 for n in line["n_entries"])
+        pairs = tuple(n * (n - 1) // 2 for n in _sizes(line))
         number = f"{as_range(pairs)} pair{'s' * (pairs != (1, 1))}"
         sentences = [_opening(line), f"Each holds the dissimilarities of {entries}, {number}."]
         if metrics:
-            words = in_series(map(metric_in_words, metrics), "or")
+            words = in_series(map(metric_in_full, metrics), "or")
             sentences.append(f"Dissimilarity was {words}{_compared(metrics, lineage, order)}.")
         else:
             sentences.append("[The stack does not say by what metric; one in `below` may.]")
@@ -156,23 +156,23 @@ def _of_order(
 
 def _entries_in_words(line: Mapping[Hashable, Any]) -> str:
     """Say how many entries there are, and what tells them apart, unless that has no name."""
-    number, variables = as_range(line["n_entries"]), line["entry_variables"]
+    number, variables = as_range(_sizes(line)), line["entry_variables"]
     if [*variables] == [_NAMELESS]:
         return f"{number} entries"
-    if [*variables.values()] == [line["n_entries"][1]]:
+    if [*variables.values()] == [_sizes(line)[1]]:
         return f"{number} entries ({next(iter(variables))})"
     told = counted(variables)
     return f"{number} entries ({told})" if told else f"{number} entries"
 
 
 def _opening(line: Mapping[Hashable, Any]) -> str:
-    order, n_rdms = line["order"], line["n_rdms"]
+    order, n_rdms = line["order"], line["count"]
     apart = counted({_name_at(order, name): n for name, n in line["told_apart_by"].items()})
     differ = f", which differ in {apart}" if apart else ""
     if order == 1:
         what = "matrix (RDM) was" if n_rdms == 1 else "matrices (RDMs) were"
         return f"{n_rdms} representational dissimilarity {what} computed{differ}."
-    compared = "representations" if _are_measures(line["dissim_metrics"]) else "RDMs"
+    compared = "representations" if are_measures(line["metrics"]) else "RDMs"
     return (
         f"These {compared} were compared with each other, which gave {n_rdms} RDM"
         f"{'s' * (n_rdms != 1)} of the {_number(order)} order{differ}."
@@ -193,16 +193,16 @@ def _number(order: int) -> str:
     return _ORDERS[order - 1] if order <= len(_ORDERS) else f"{order}th"
 
 
-def _are_measures(metrics: Sequence[str]) -> bool:
-    """Whether representations were compared themselves, not their RDMs."""
-    return bool(metrics) and all(str(m).partition("(")[0] in MEASURES for m in metrics)
+def _sizes(line: Any) -> tuple[int, int]:
+    """Give the fewest and the most entries of an RDM of an order."""
+    return int(line["fewest_entries"]), int(line["most_entries"])
 
 
 def _compared(metrics: Sequence[str], lineage: pd.DataFrame, order: int) -> str:
     """Say what of two entries was compared, where they are RDMs."""
-    if order == 1 or _are_measures(metrics):
+    if order == 1 or are_measures(metrics):
         return ""
-    n_pairs = as_range(tuple(n * (n - 1) // 2 for n in lineage["n_entries"][order - 2]))
+    n_pairs = as_range(tuple(n * (n - 1) // 2 for n in _sizes(lineage.iloc[order - 1])))
     return f" of the {n_pairs} cells above the diagonals of two RDMs"
 
 
@@ -250,7 +250,7 @@ def _software(stacks: Iterable[pd.DataFrame]) -> str:
 
 
 def _references(lineage: pd.DataFrame, stacks: Mapping[int, pd.DataFrame]) -> str:
-    metrics = [metric for metrics in lineage["dissim_metrics"] for metric in metrics]
+    metrics = [metric for metrics in lineage["metrics"] for metric in metrics]
     metrics += [m for stack in stacks.values() for m in stack.get("dissim_metric", ())]
     names = dict.fromkeys(str(metric).partition("(")[0] for metric in metrics)
     found = [_RDM_SOURCE]

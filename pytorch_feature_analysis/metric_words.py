@@ -1,14 +1,26 @@
-"""What a dissimilarity is called in a sentence: the words for the column `dissim_metric`."""
+"""What dissimilarities are called, in figures in few words and in a text in full."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from pytorch_feature_analysis.chosen_measures import direction_of
 from pytorch_feature_analysis.dissimilarity import METRICS
+from pytorch_feature_analysis.similarity import MEASURES
 
 _ONE_MINUS = "1 \N{MINUS SIGN} "
-# By the name that all aliases of a metric share, without its `unit_`.
+# By the name that all aliases of a metric share; others are called by their names.
+_IN_FEW_WORDS = {
+    "corr": "Pearson r",
+    "spearman": "Spearman \N{GREEK SMALL LETTER RHO}",
+    "euclidean_distance": "Euclidean distance",
+    "squared_euclidean": "squared Euclidean distance",
+    "cosine": "cosine",
+}
 _METRICS = {
     "corr": f"{_ONE_MINUS}Pearson's correlation",
     "spearman": f"{_ONE_MINUS}Spearman's rank correlation",
@@ -45,20 +57,43 @@ _MEASURES = {
 }
 
 
-def metric_in_words(dissim_metric: Any) -> str:
-    """Say what cells by this metric or measure are, as a noun; a name of one's own in quotes."""
-    name = str(dissim_metric)
+def metric_in_words(metric: str, *, one_less: bool = True) -> str:
+    """Say what a dissimilarity is; where it is 1 less a similarity, that, or the similarity."""
+    name = METRICS[metric].name if metric in METRICS else metric
+    is_one_less = one_less and direction_of(name) == "similarity"
+    words = _IN_FEW_WORDS.get(name, metric)
+    return f"{_ONE_MINUS}{words}" if is_one_less else words
+
+
+def metric_in_full(metric: Any) -> str:
+    """Say what a dissimilarity is as a sentence goes on; a name of one's own is in quotes."""
+    name = str(metric)
     base, bracket, options = name.partition("(")
     known = METRICS.get(base)
     if known is not None:
-        unit = "unit_" if known.name.startswith("unit_") else ""
-        words = _METRICS.get(
-            known.name.removeprefix(unit), f"the '{known.name.removeprefix(unit)}' distance"
-        )
-        return f"{words} of patterns of unit length" if unit else words
+        plain = known.name.removeprefix("unit_")
+        words = _METRICS.get(plain, f"the '{plain}' distance")
+        return words if plain == known.name else f"{words} of patterns of unit length"
     if base in _OTHERS:
         return _OTHERS[base]
     if base in _MEASURES:
         words = _MEASURES[base] + (f" ({options}" if bracket else "")
         return (_ONE_MINUS if direction_of(name) == "similarity" else "") + words
     return f"'{name}'"
+
+
+def are_measures(metrics: Sequence[Any]) -> bool:
+    """Whether entries were compared by their patterns, not by RDMs of these."""
+    return bool(metrics) and all(str(metric).partition("(")[0] in MEASURES for metric in metrics)
+
+
+def measure_of(row: pd.Series) -> str | None:
+    """Say what the cells of a row are, where its metric is named.
+
+    They are similarities where the diagonal is not 0.
+    """
+    metric: Any = row.get("dissim_metric")
+    if not isinstance(metric, str):
+        return None
+    diagonal = row["matrix"].diagonal()
+    return metric_in_words(metric, one_less=np.allclose(diagonal[np.isfinite(diagonal)], 0))

@@ -27,7 +27,7 @@ MADE_ANEW = ("matrix", "dissim_rankings", "n_missing")
 # crossing that is incomplete is never read as one variable determining another.
 _FACTORS = ("model", "activation_type", "kernel_set_name")
 # Other words for what `layer` and `kernel_set_name` say.
-_DERIVED = ("layer_label", "layer_num", "kernel_inds")
+DERIVED = ("layer_label", "layer_num", "kernel_inds")
 
 
 @dataclass(frozen=True)
@@ -144,14 +144,14 @@ def rest_variables(
     chosen, left_out = [], []
 
     def order(column: str) -> int:
-        if column in _DERIVED:
+        if column in DERIVED:
             return 2
         return 0 if column in _FACTORS or is_reserved(column) else 1
 
     for column in sorted(candidates, key=order):
         codes = codes_of(stack[column])
         # What is constant within the groups as they are tears nothing apart.
-        harmless = column not in _DERIVED and determines(taken, codes)
+        harmless = column not in DERIVED and determines(taken, codes)
         if order(column) > 0 and not harmless and determines(crossed(entry, taken), codes):
             left_out.append(column)
             continue
@@ -164,6 +164,31 @@ def rest_variables(
             ", ".join(left_out),
         )
     return [column for column in columns if column in chosen]
+
+
+def telling_columns(stack: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    """Name columns that tell the rows apart.
+
+    Those are what stacks are crossed by and the metric, where they vary, and each other one that
+    those before it do not determine. The network and the layer come first, then other columns in
+    their order, reserved ones, and last the other words for a layer.
+    """
+    always = ("layer", "dissim_metric", *_FACTORS)
+    first = {"model": 0, "layer": 1}
+
+    def order(column: str) -> int:
+        return 4 if column in DERIVED else 3 if is_reserved(column) else first.get(column, 2)
+
+    taken = np.zeros(len(stack), dtype=np.intp)
+    chosen = []
+    for column in sorted(columns, key=order):
+        codes = codes_of(stack[column])
+        if not len(codes):
+            continue
+        if not determines(taken, codes) or (column in always and codes.any()):
+            chosen.append(column)
+            taken = crossed(taken, codes)
+    return chosen
 
 
 def check_grouping(

@@ -18,7 +18,7 @@ from made_runs import SLOW, use_disk
 from PIL import Image, ImageDraw
 
 import pytorch_feature_analysis as pfa
-from pytorch_feature_analysis import _cli_arguments, _cli_maps, cli
+from pytorch_feature_analysis import _cli_arguments, _cli_maps, _cli_rdm, cli
 from pytorch_feature_analysis._cli_arguments import (
     find_pictures,
     join_by,
@@ -393,6 +393,27 @@ def test_mds_hands_its_options_on(folder, tmp_path, drawn):
     assert (tmp_path / "map.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_rdm_draws_all_rows_that_were_chosen(folder, stack, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        _cli_rdm, "plot_rdm", lambda df, **options: calls.append((df, pfa.plot_rdm(df, **options)))
+    )
+    out = tmp_path / "rdms.png"
+    chosen = ["--where", "obj=cup", "--where", "activation_type=unit_level"]
+    pictures = ["--pictures", folder / "stimuli", "--pattern", PATTERN]
+    options = ["--order", "linkage", "--groups", "color", "--scale", "rank", "--half", "lower"]
+    said = run("rdm", folder / "stack.parquet", *chosen, *pictures, *options, "--out", out)
+    assert said == f"{out}: 3 RDMs\n"
+    ((drawn, panels),) = calls
+    expected = pfa.df_filter(stack, [("obj", "cup"), ("activation_type", "unit_level")])
+    assert drawn["layer"].tolist() == expected["layer"].tolist()
+    assert [ax.get_title() for ax in panels] == ["original_rgb", "conv1", "conv2"]
+    assert panels[0].images[0].get_clim() == (0, 1)
+    assert min(matplotlib.image.imread(out).shape[:2]) > 300
+    run("rdm", folder / "stack.parquet", *ONE_ROW, "--title", "Cups", "--out", tmp_path / "a.pdf")
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+
+
 @pytest.fixture
 def row():
     """RDM of two layers of two networks."""
@@ -620,7 +641,7 @@ def commands():
 
 
 def test_these_are_the_commands():
-    steps = ["anova", "decode", "demo", "explore", "layers", "mds", "meta", "pick", "rdms"]
+    steps = ["anova", "decode", "demo", "explore", "layers", "mds", "meta", "pick", "rdm", "rdms"]
     of_studies = ["consistency", "features", "probe", "similarity", "study"]
     assert commands() == sorted([*steps, *of_studies])
 
@@ -775,6 +796,15 @@ def save_text(path, text="no image"):
         (
             "mds layers.parquet {chosen} --pictures stimuli {pattern} --out a.png",
             "--pattern has the variables obj, color, and the entries of this RDM have layer.",
+        ),
+        (
+            "rdm stack.parquet --where layer=conv1 --pictures stimuli {pattern} --out a.png",
+            "the entry ('crimson',) has other pictures in other RDMs, ",
+        ),
+        ("rdm layers.parquet --groups depth --out a.png", "--groups must be the name of a label"),
+        (
+            "rdm layers.parquet --pictures stimuli --out a.png",
+            "--pictures and --pattern go together: a folder, and what is in it. Try 'pfa rdm",
         ),
         ("layers alexnett", "MODEL names 'alexnett', which is not a known architecture. Did you"),
         ("layers alexnet:rondom", "MODEL names 'rondom', which is not a name of weights of alex"),

@@ -150,6 +150,11 @@ def model_map(first, **options):
     return pfa.plot_model_map(stack_of(first), table, "objective", **options)
 
 
+@figure_of
+def matrices(first, **options):
+    return pfa.plot_rdm(stack_of(first), **options)
+
+
 def order(first, **options):
     return pfa.linkage_order(stack_of(first), **options)
 
@@ -211,6 +216,7 @@ TABLE = [
     (shepard, pfa.plot_shepard, OF_ONE, "omit", "`rdm_df`", "row 10"),
     (model_map, pfa.plot_model_map, OF_ONE, "omit", "`rdm_df`", "row 10"),
     (heat_map, pfa.plot_heatmap, ALL, "pairwise", "`rdm_df`", "row 10"),
+    (matrices, pfa.plot_rdm, ALL, "pairwise", "`rdm_df`", "row 10"),
     (order, pfa.linkage_order, OF_ONE, "omit", "`rdm_df`", "row 10"),
     (extreme, pfa.get_extreme_dissims_total, OF_ONE, "omit", "`input_rdm`", ""),
     (matching, pfa.get_dissims_that_match, OF_ONE, "omit", "`input_rdm`", ""),

@@ -59,6 +59,8 @@ def test_all_cells_are_drawn_under_their_names():
     assert bar.get_ylabel() == "1 \N{MINUS SIGN} linear_cka"
     similarities = pfa.plot_heatmap(pfa.to_similarity(row), show=False)
     assert similarities.figure.axes[1].get_ylabel() == "linear_cka"
+    correlations = pfa.plot_heatmap(row.assign(dissim_metric="corr"), show=False)
+    assert correlations.figure.axes[1].get_ylabel() == "1 \N{MINUS SIGN} Pearson r"
     distances = pfa.plot_heatmap(row.assign(dissim_metric="procrustes_distance"), show=False)
     assert distances.figure.axes[1].get_ylabel() == "procrustes_distance"
 
@@ -80,6 +82,8 @@ def test_half_of_a_square_has_its_diagonal_and_what_is_below():
     below = np.tril(np.ones((3, 3), dtype=bool))
     np.testing.assert_array_equal(np.isfinite(drawn(ax)), below)
     assert len(ax.texts) == 6
+    ax = pfa.plot_heatmap(row, {"model": "one"}, {"model": "one"}, half="upper", show=False)
+    np.testing.assert_array_equal(np.isfinite(drawn(ax)), below.T)
     with pytest.raises(ValueError, match="`half` leaves out"):
         pfa.plot_heatmap(row, {"model": "one"}, {"model": "two"}, half=True, show=False)
 

@@ -618,6 +618,15 @@ def test_groups_stand_together_with_lines_between_and_rectangles_keep_the_order(
     assert len(OBJECTIVES) == len(ax.lines)
 
 
+def test_entries_of_one_label_stand_together():
+    row = similarity_stack(n_models=4).iloc[[0]].copy()
+    kinds = [{"model": f"m{k}", "kind": "xy"[k % 2]} for k in range(4)]
+    row["entry_labels"] = [tuple(kinds)]
+    ax = pfa.plot_heatmap(row, order="kind", show=False)
+    assert drawn_names(ax) == ["m0, x", "m2, x", "m1, y", "m3, y"]
+    assert [line.get_ydata()[0] for line in ax.lines[:1]] == [1.5]
+
+
 def test_bad_orders_are_refused():
     row = similarity_stack(n_models=3).iloc[[0]]
     with pytest.raises(ValueError, match=r"`order` must be 'linkage', .* not 'average'"):

@@ -75,28 +75,15 @@ class MapLooks:
 
     def with_pictures(self, *, inches: float, **how: Any) -> MapLooks:
         """Load the pictures for axes that are so many inches wide; one warning counts blanks."""
-        from pytorch_feature_analysis.plotting._pictures import load_pictures
+        from pytorch_feature_analysis.plotting._pictures import load_or_leave_blank
 
         side = self.size * inches if self.points is None else self.points / 72
-        absent: list[Hashable] = []
-        pictures = load_pictures(
+        pictures, absent = load_or_leave_blank(
             self.sources,
             argument="cond_pics",
             longest_side=max(int(side * _PICTURE_DPI), _SMALLEST_PICTURE),
-            absent=absent,
             **how,
         )
-        if absent:
-            listed = ", ".join(f"{key!r}: {self.sources[key]}" for key in absent[:_MOST_LISTED])
-            more = len(absent) - _MOST_LISTED
-            logger.warning(
-                "`cond_pics` has %d of %d pictures that are not there, in whose place are blanks:"
-                " %s%s.",
-                len(absent),
-                len(self.sources),
-                listed,
-                f" and {more} more" if more > 0 else "",
-            )
         frames = {**self.frames}
         for key in absent:
             frames.setdefault(key, _BLANK_FRAME)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Mapping
 from math import isnan
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,13 @@ from pytorch_feature_analysis.images import alphatize_image, load_image
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+logger = logging.getLogger(__name__)
+
 # Sharp where a picture is enlarged, smooth where it is reduced.
 INTERPOLATION = "antialiased"
 BLANK = np.full((8, 8, 4), (240, 240, 240, 255), dtype=np.uint8)
 """In the place of a picture that is not there."""
+_MOST_LISTED = 3
 
 
 def load_pictures(
@@ -72,6 +76,26 @@ def load_pictures(
             f"`{argument}` has {len(faults)} pictures that cannot be read:\n" + "\n".join(faults)
         )
     return pictures
+
+
+def load_or_leave_blank(
+    sources: Mapping[Hashable, Any], *, argument: str, **how: Any
+) -> tuple[dict[Hashable, np.ndarray], list[Hashable]]:
+    """Load pictures, with a blank for those that are not there, which one warning counts."""
+    absent: list[Hashable] = []
+    pictures = load_pictures(sources, argument=argument, absent=absent, **how)
+    if absent:
+        listed = ", ".join(f"{key!r}: {sources[key]}" for key in absent[:_MOST_LISTED])
+        more = len(absent) - _MOST_LISTED
+        logger.warning(
+            "`%s` has %d of %d pictures that are not there, in whose place are blanks: %s%s.",
+            argument,
+            len(absent),
+            len(sources),
+            listed,
+            f" and {more} more" if more > 0 else "",
+        )
+    return pictures, absent
 
 
 def as_image(source: Any) -> Any:

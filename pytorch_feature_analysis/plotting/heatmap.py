@@ -5,22 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._checks import check_name
-from pytorch_feature_analysis.chosen_measures import direction_of
+from pytorch_feature_analysis.metric_words import measure_of
 from pytorch_feature_analysis.missing_cells import check_nan_policy, refuse_missing
+from pytorch_feature_analysis.plotting._entry_names import names_of, shared_by
+from pytorch_feature_analysis.plotting._entry_order import EntryOrder, order_entries
 from pytorch_feature_analysis.plotting._paper import (
     POINTS,
     axes_inches,
     head,
     name_axes,
     text_inches,
-    with_minus,
 )
 from pytorch_feature_analysis.similarity_tables import numbers_of
 
@@ -41,7 +41,6 @@ _BAR_WIDTH, _BAR_INCHES, _TITLE_INCHES, _SIDE_INCHES, _MARGIN_INCHES = 0.13, 0.7
 _SMALLEST_BAR, _BAR_SHARE = 1.0, 0.8
 # Size of a tick's name as a share of a cell, where cells are small.
 _NAME_SHARE = 0.85
-_MISSING = "0.8"
 
 
 def plot_heatmap(
@@ -50,7 +49,7 @@ def plot_heatmap(
     columns: Mapping[str, Any] | None = None,
     *,
     order: Any = None,
-    half: bool = False,
+    half: bool | str = False,
     nan_policy: str = "pairwise",
     limits: tuple[float, float] | None = None,
     cmap: Any = "magma",
@@ -74,14 +73,15 @@ def plot_heatmap(
         Which entries of a stack stand beside and below, as values (or lists of values) of their
         labels: ``rows={'model': 'alexnet'}, columns={'model': 'resnet18'}`` cuts the rectangle of
         two networks out of the square. Default all.
-    order : 'linkage', list or dict, optional
+    order : 'linkage', str, list or dict, optional
         In what order the entries stand: 'linkage' has alike ones side by side, as
         `linkage_order`, whose result is a list of the entries in their order, as this takes it
         too; a dict from each entry to its group (a dataset's domain, a model's objective) has
         groups together, with a line between them, in the order in which the dict first names
-        them. Default that of the RDM.
-    half : bool, default False
-        Leave out what lies above the diagonal of a square, which says the same.
+        them; so has the name of a label of the entries. Default that of the RDM.
+    half : bool, 'lower' or 'upper', default False
+        Leave out what lies above the diagonal of a square, which says the same, with 'upper' what
+        lies below.
     nan_policy : {'pairwise', 'omit', 'raise'}, default 'pairwise'
         What happens to missing cells (NaN or infinite) off the diagonal of an RDM, or of a table.
         'pairwise': each pair of entries stands by itself, and is grey where it is missing.
@@ -98,8 +98,8 @@ def plot_heatmap(
     bar : bool, default True
         Draw a bar of colours.
     bar_label : str, optional
-        Beside the bar of colours; default the ``dissim_metric`` of a stack, and 1 less it where
-        the cells are 1 less a similarity.
+        Beside the bar of colours; default the ``dissim_metric`` of a stack in words, and 1 less it
+        where the cells are 1 less a similarity.
     fig_title : str, optional
         A title above.
     ax : matplotlib Axes, optional
@@ -121,6 +121,12 @@ def plot_heatmap(
         columns; an `order` that does not name every entry once; a table, and `rows`, `columns` or
         `order`; missing cells with 'raise'; nothing left with 'omit'.
 
+    See Also
+    --------
+    plot_rdm : RDMs of stimuli, whose pattern counts and not their single values: with pictures
+        and categories along the axes, and several RDMs on one scale. This one is for numbers that
+        are to be read: a few dozen networks or layers, rectangles, and tables.
+
     Examples
     --------
     >>> import matplotlib
@@ -138,7 +144,7 @@ def plot_heatmap(
     ['conv1', 'conv2', 'fc1']
     >>> plt.close(ax.figure)
     """
-    from pytorch_feature_analysis.plotting import _arguments, _entry_order, _figure
+    from pytorch_feature_analysis.plotting import _arguments, _figure, _matrix_cells
 
     check_nan_policy(nan_policy)
     save_to = _figure.check_save_opts(save_opts)
@@ -151,22 +157,22 @@ def plot_heatmap(
         grid = _grid_of_table(rdm_df)
     else:
         row = _arguments.check_row(rdm_df)
-        grid = _grid_of_row(row, rows, columns, *_entry_order.order_entries(row, order))
+        ordered = order_entries(row["entry_keys"], row["entry_labels"], row["matrix"], order)
+        grid = _grid_of_row(row, rows, columns, ordered)
     grid = _without_missing(grid, nan_policy)
     values = np.array(grid.values)
-    if half:
+    blank = np.zeros(values.shape, dtype=bool)
+    if half is not False:
         if not grid.is_square:
             raise ValueError(
                 "`half` leaves out what a square says twice, but its rows are other entries than"
                 " its columns."
             )
-        above = np.triu(np.ones(values.shape, dtype=bool), k=1)
-        holes = np.isnan(values) & ~above
-        values[above] = np.nan
-    drawn = values[np.isfinite(values)]
+        blank = _matrix_cells.left_out(half, len(values))
+    shown = np.where(blank, np.nan, values)
     if limits is None:
-        limits = (float(drawn.min()), float(drawn.max())) if drawn.size else (0.0, 1.0)
-    low, high = _arguments.check_pair(limits, argument="limits")
+        limits = _matrix_cells.limits_of_cells([shown])
+    low_and_high = _arguments.check_pair(limits, argument="limits")
     if ax is None:
         cell = float(np.clip(_CELL_INCHES * max(values.shape), _SMALLEST, _LARGEST))
         cell /= max(values.shape)
@@ -183,11 +189,6 @@ def plot_heatmap(
     width = cells[0] + beside + _BAR_INCHES * bar + _MARGIN_INCHES
     height = max(cells[1], _SMALLEST_BAR * bar) + below + _MARGIN_INCHES
     height += _TITLE_INCHES * bool(fig_title)
-
-    import matplotlib as mpl
-
-    palette = mpl.colormaps[cmap] if isinstance(cmap, str) else cmap
-    palette = palette.with_extremes(bad="white" if half else _MISSING)
     with _figure.drawing_axes(
         ax,
         plot_style=None,
@@ -197,13 +198,8 @@ def plot_heatmap(
         # The plain one has names cut off where cells are square.
         layout="compressed",
     ) as target:
-        image = target.imshow(values, cmap=palette, vmin=low, vmax=high, interpolation="nearest")
-        if half:
-            target.spines[["top", "right"]].set_visible(False)
-            if holes.any():
-                # What is missing is grey, and what is left out is not.
-                grey = mpl.colors.ListedColormap([_MISSING])
-                target.imshow(np.where(holes, 0.0, np.nan), cmap=grey, interpolation="nearest")
+        image = _matrix_cells.draw_cells(target, values, blank, cmap=cmap, limits=low_and_high)
+        _matrix_cells.hide_spines(target, half)
         for axis, side in ((target.xaxis, grid.below), (target.yaxis, grid.beside)):
             if labels:
                 axis.set_ticks(range(len(side.names)), side.names, fontsize=points)
@@ -213,15 +209,10 @@ def plot_heatmap(
                 axis.set_ticks([])
         if labels:
             name_axes(target, grid.below.title, grid.beside.title)
-        target.tick_params(length=0)
-        for draw, side in ((target.axhline, grid.beside), (target.axvline, grid.below)):
-            for k, (one, other) in enumerate(pairwise(side.groups)):
-                if one != other:
-                    draw(k + 0.5, color="white", linewidth=1.5)
+        _matrix_cells.draw_borders(target, grid.beside.groups, grid.below.groups)
         if annotate:
-            _annotate(target, image, values)
+            _matrix_cells.write_values(target, image, shown)
         if bar:
-            bar_label = grid.measure if bar_label is None else bar_label
             colours = target.figure.colorbar(
                 image,
                 ax=target,
@@ -230,9 +221,7 @@ def plot_heatmap(
                 fraction=_BAR_WIDTH / cells[0],
                 aspect=_BAR_SHARE * cells[1] / _BAR_WIDTH,
             )
-            colours.ax.tick_params(labelsize=POINTS)
-            if bar_label:
-                colours.set_label(bar_label, fontsize=POINTS + 1)
+            _matrix_cells.label_bar(colours, grid.measure if bar_label is None else bar_label)
         head(target, fig_title)
     return target
 
@@ -295,21 +284,16 @@ def _grid_of_row(
     row: pd.Series,
     rows: Mapping[str, Any] | None,
     columns: Mapping[str, Any] | None,
-    ordered: Sequence[int],
-    groups: Sequence[Any],
+    order: EntryOrder,
 ) -> _Grid:
     entries = row["entry_labels"]
     sides = []
     for wanted, argument in ((rows, "rows"), (columns, "columns")):
         chosen = set(_chosen(entries, wanted, argument))
-        sides.append([k for k in ordered if k in chosen])
+        sides.append([k for k in order.places if k in chosen])
     beside, below = sides
-    measure = row.get("dissim_metric")
-    diagonal = row["matrix"].diagonal()
-    if direction_of(measure) == "similarity" and np.allclose(diagonal[np.isfinite(diagonal)], 0):
-        measure = f"1 \N{MINUS SIGN} {measure}"
     along, across = (
-        _Side(_names(entries, side), _shared(entries, side), [groups[k] for k in side])
+        _Side(names_of(entries, side), shared_by(entries, side), [order.groups[k] for k in side])
         for side in sides
     )
     return _Grid(
@@ -317,7 +301,7 @@ def _grid_of_row(
         along,
         across,
         is_square=beside == below,
-        measure=measure if isinstance(measure, str) else None,
+        measure=measure_of(row),
         name=f"row {row.name!r}",
         pairs=np.not_equal.outer(beside, below),
     )
@@ -389,58 +373,7 @@ def _chosen(
     return chosen
 
 
-def _names(entries: Sequence[Mapping[str, Any]], places: Sequence[int]) -> list[str]:
-    """Name entries by what they differ in."""
-    differing = [name for name, values in _values(entries, places).items() if len(values) > 1]
-    return [
-        ", ".join(str(entries[k][name]) for name in differing or entries[k] if name in entries[k])
-        for k in places
-    ]
-
-
 def _room(side: _Side, points: float, *, along: bool) -> float:
     """Inches that the names of a side take, which end at the cells or else run along them."""
     names = max(text_inches(name, points) for name in side.names) if along else points / 72
     return names + _SIDE_INCHES * bool(side.title)
-
-
-def _shared(entries: Sequence[Mapping[str, Any]], places: Sequence[int]) -> str:
-    """Say what all entries of a side have in common, where they differ in something else."""
-    values = _values(entries, places)
-    if all(len(found) == 1 for found in values.values()):
-        return ""
-    return ", ".join(str(found[0]) for found in values.values() if len(found) == 1)
-
-
-def _values(entries: Sequence[Mapping[str, Any]], places: Sequence[int]) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
-    for k in places:
-        for name, value in entries[k].items():
-            if value not in found.setdefault(name, []):
-                found[name].append(value)
-    return found
-
-
-def _spelling(largest: float) -> str:
-    """Format of values up to this one, of which all fit into a cell and few are nought."""
-    if 0 < largest < 0.01 or largest >= 1e5:
-        return ".0e"
-    return ".3f" if 0 < largest < 0.1 else ".2f" if largest < 100 else ".0f"
-
-
-def _annotate(target: Axes, image: Any, values: np.ndarray) -> None:
-    shown = values[np.isfinite(values)]
-    spelled = _spelling(float(np.abs(shown).max())) if shown.size else ".2f"
-    zero = "0" if "e" in spelled else format(0.0, spelled)
-    for (i, j), value in np.ndenumerate(values):
-        if np.isfinite(value):
-            red, green, blue, _ = image.cmap(image.norm(value))
-            # Dark on light cells, by how bright they look.
-            is_light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.55
-            target.text(
-                *(j, i, with_minus(format(value, f"z{spelled}")) if value else zero),
-                ha="center",
-                va="center",
-                fontsize=POINTS - 1,
-                color="black" if is_light else "white",
-            )
