@@ -14,7 +14,14 @@ import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._checks import check_columns, check_sequence
-from pytorch_feature_analysis._files import atomic_write, check_path, check_writable, pickle_read
+from pytorch_feature_analysis._files import (
+    atomic_write,
+    check_path,
+    check_writable,
+    keep_previous,
+    pickle_read,
+    same_content,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -186,6 +193,18 @@ def read_text(
             f"'{source}' cannot be read as a CSV file ({error}). Choose another"
             f" `{argument}`, or mend the file."
         ) from error
+
+
+def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write a table without its index, whole or not at all; another one that stood there is kept.
+
+    What it replaces is renamed, as `keep_previous` does, and the log says so.
+    """
+    file = Path(path)
+    with atomic_write(file) as temporary:
+        table.to_csv(temporary, index=False)
+        if not same_content(file, temporary):
+            keep_previous(file)
 
 
 def _write_text(table: pd.DataFrame, file: Path) -> None:
