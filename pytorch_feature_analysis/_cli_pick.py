@@ -105,7 +105,7 @@ def _effort(_ctx: click.Context, _parameter: click.Parameter, text: str) -> int 
 @click.option(
     "--overwrite",
     is_flag=True,
-    help="Replace --montage where it exists, and --out, of which the old one is kept.",
+    help="Replace --out (the old one is kept) and --montage where they exist.",
 )
 def pick(
     path: str,

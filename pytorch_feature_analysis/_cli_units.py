@@ -109,7 +109,7 @@ from pytorch_feature_analysis.models import prepare_models
 @click.option(
     "--overwrite",
     is_flag=True,
-    help="Replace --maps where it exists, and --out, of which the old one is kept.",
+    help="Replace --out (the old one is kept) and --maps where they exist.",
 )
 @quiet_option
 def anova(
