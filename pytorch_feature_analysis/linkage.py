@@ -7,7 +7,6 @@ from collections.abc import Hashable
 
 import numpy as np
 import pandas as pd
-from scipy.cluster.hierarchy import leaves_list, linkage
 
 from pytorch_feature_analysis.matrices import (
     check_symmetric,
@@ -92,6 +91,8 @@ def linkage_order(
 
 def average_linkage(matrix: np.ndarray, *, symmetrize: bool = False) -> list[int]:
     """Give the positions of the entries of one RDM in the order of `linkage_order`."""
+    from scipy.cluster.hierarchy import leaves_list, linkage
+
     dissimilarities = dissimilarities_of(finite_or_nan(matrix), symmetrize=symmetrize)
     dead = dead_items(dissimilarities)
     kept = np.flatnonzero(~dead)
