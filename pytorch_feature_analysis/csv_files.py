@@ -295,7 +295,10 @@ def _read_table(file: Path, dtype: Any) -> pd.DataFrame:
     if file.suffix.lower() != ".csv":
         frame = pickle_read(file)
         if not isinstance(frame, pd.DataFrame):
-            raise TypeError(f"'{file}' holds a {type(frame).__name__}, not a data frame.")
+            raise TypeError(
+                f"'{file}' holds a {type(frame).__name__}, not a data frame; leave"
+                " it out of `path`."
+            )
         return frame.reset_index(drop=all(name is None for name in frame.index.names))
     try:
         frame = pd.read_csv(file, dtype=dtype, **EXACT)

@@ -318,7 +318,10 @@ def compare_fits(
     labels = label_columns(rdm_df)
     rows = read_rows(stack, labels, symmetrize=symmetrize, ignore_diagonal=ignore_diagonal)
     if len(rows) < 2:
-        raise ValueError(f"`rdm_df` has {len(rows)} RDM, and a difference needs two.")
+        raise ValueError(
+            f"`rdm_df` has {len(rows)} RDM, and a difference needs two. For one alone, use"
+            " `compare_to_reference`."
+        )
     names = [name for name in labels if len({frozen(row.labels[name]) for row in rows}) > 1]
     odd = next((row for row in rows if set(row.entry_keys) != set(rows[0].entry_keys)), None)
     if odd is not None:

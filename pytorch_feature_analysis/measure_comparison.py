@@ -158,7 +158,8 @@ def pairs_with_reference(
             )
         if len(here) == 1:
             raise ValueError(
-                f"`{argument}` has no measure beside '{reference}'{group.name} to compare it with."
+                f"`{argument}` has no measure beside '{reference}'{group.name} to compare it with;"
+                " name further ones in `get_similarity_rdms`."
             )
         orders = align(group, frame["entry_keys"].tolist(), frame["entry_labels"].tolist())
         matrices = {}

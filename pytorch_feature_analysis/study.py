@@ -206,7 +206,10 @@ def run_study(
         for name in named:
             check_name(name, OUTPUTS, argument="steps", what="step")
             if name not in wanted:
-                raise ValueError(f"'{study.path.name}' has no section [{name}].")
+                raise ValueError(
+                    f"'{study.path.name}' has no section [{name}]; write one, or leave the step"
+                    " out."
+                )
         wanted = [name for name in wanted if name in named]
     study.out.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -333,7 +336,7 @@ def _measure(given: Any) -> Any:
         return given
     options = dict(given)
     if "name" not in options:
-        raise ValueError(f"`measures`: {given!r} has no 'name'.")
+        raise ValueError(f"`measures`: {given!r} has no 'name', such as 'linear_cka'.")
     return options.pop("name"), options
 
 

@@ -351,7 +351,7 @@ def check_items(items: Any, n: int, *, argument: str) -> np.ndarray:
         for item in check_sequence(items, argument=argument, of="places of items, such as [0, 3]")
     ]
     if len(set(listed)) < len(listed):
-        raise ValueError(f"`{argument}` names an item twice: {listed}.")
+        raise ValueError(f"`{argument}` names an item twice: {listed}; name each once.")
     return np.array(listed, dtype=int)
 
 
