@@ -94,6 +94,7 @@ from pytorch_feature_analysis.csv_files import combine_csvs, create_or_append_cs
 from pytorch_feature_analysis.dataframes import df_filter, df_filtsort, df_inds2cols, df_subset
 from pytorch_feature_analysis.decoding import run_2way_svm_analysis
 from pytorch_feature_analysis.decoding_rdms import get_decoding_rdms
+from pytorch_feature_analysis.disagreement import max_disagreement
 from pytorch_feature_analysis.dissimilarity import compute_rdm, corr_dissim, dissim_defs
 from pytorch_feature_analysis.explorer import explore
 from pytorch_feature_analysis.feature_store import read_features
@@ -166,6 +167,7 @@ from pytorch_feature_analysis.rdm_regression import regress_rdms
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 from pytorch_feature_analysis.rdms import get_rdms, plan_rdms
 from pytorch_feature_analysis.sample_sizes import sample_size_sensitivity
+from pytorch_feature_analysis.selection_reports import selection_report
 from pytorch_feature_analysis.similarity import MEASURES
 from pytorch_feature_analysis.similarity.cca import (
     cca,
@@ -198,11 +200,11 @@ from pytorch_feature_analysis.stack_files import read_rdms, write_rdms
 from pytorch_feature_analysis.stack_lineage import stack_lineage
 from pytorch_feature_analysis.stack_schema import stack_columns
 from pytorch_feature_analysis.stack_subset import subset_rdm_df
-from pytorch_feature_analysis.stimuli import max_disagreement, select_stimuli
+from pytorch_feature_analysis.stimuli import select_stimuli
 from pytorch_feature_analysis.stimulus_subsets import per_class_subset, stratified_subset
 from pytorch_feature_analysis.study import plan_study, run_study
 from pytorch_feature_analysis.subset_files import read_subset, save_subset
-from pytorch_feature_analysis.subsets import get_extreme_dissims_total, selection_report
+from pytorch_feature_analysis.subsets import get_extreme_dissims_total
 from pytorch_feature_analysis.table_models import table_models
 from pytorch_feature_analysis.target_subsets import (
     get_dissims_that_match,

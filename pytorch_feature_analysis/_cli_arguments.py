@@ -13,7 +13,7 @@ import click
 import pandas as pd
 
 from pytorch_feature_analysis._checks import check_name
-from pytorch_feature_analysis._files import atomic_write, check_writable
+from pytorch_feature_analysis._files import check_writable
 from pytorch_feature_analysis.image_folder import read_image_folder
 from pytorch_feature_analysis.stack_files import read_rdms
 
@@ -87,12 +87,6 @@ def check_new(file: str, argument: str, overwrite: bool, suffix: str = "") -> No
         raise ValueError(f"`{argument}` must end in {suffix}, not '{file}'.")
     if Path(file).exists() and not overwrite:
         raise click.UsageError(f"{file} exists; choose another name, or --overwrite.")
-
-
-def write_csv(table: pd.DataFrame, file: Path) -> None:
-    """Write a table, whole or not at all."""
-    with atomic_write(file) as temporary:
-        table.to_csv(temporary, index=False)
 
 
 def read_where(path: str, conditions: Sequence[str]) -> pd.DataFrame:

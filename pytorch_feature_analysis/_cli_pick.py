@@ -11,7 +11,7 @@ import click
 import numpy as np
 import pandas as pd
 
-from pytorch_feature_analysis._cli_arguments import check_new, find_pictures, read_where, write_csv
+from pytorch_feature_analysis._cli_arguments import check_new, find_pictures, read_where
 from pytorch_feature_analysis._cli_messages import Step
 from pytorch_feature_analysis._cli_options import (
     example,
@@ -20,6 +20,7 @@ from pytorch_feature_analysis._cli_options import (
     symmetrize_option,
     where_option,
 )
+from pytorch_feature_analysis.csv_files import write_table
 from pytorch_feature_analysis.image_folder import read_image_folder
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 from pytorch_feature_analysis.stimuli import SCALES, select_stimuli
@@ -101,7 +102,11 @@ def _effort(_ctx: click.Context, _parameter: click.Parameter, text: str) -> int 
 @click.option("--pattern", help="Where they are within it: '{obj}/{obj}_{color}.png'.")
 @click.option("--montage", metavar="FILE", help="A sheet of the chosen pictures.")
 @click.option("--out", metavar="FILE", help="The chosen entries, .csv.  [default: printed]")
-@click.option("--overwrite", is_flag=True, help="Replace --out and --montage where they exist.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace --out (the old one is kept) and --montage where they exist.",
+)
 def pick(
     path: str,
     where: tuple[str, ...],
@@ -138,7 +143,7 @@ def pick(
     if out is None:
         click.echo(table.to_csv(index=False), nl=False)
         return
-    write_csv(table, Path(out))
+    write_table(table, out)
     click.echo(f"{out}: {len(chosen)} of {len(keys)}, mean {chosen['mean_dissim'].mean():.4g}")
 
 

@@ -15,7 +15,6 @@ from pytorch_feature_analysis._cli_arguments import (
     parse_layers,
     parse_models,
     read_images,
-    write_csv,
 )
 from pytorch_feature_analysis._cli_messages import Step, show_bars
 from pytorch_feature_analysis._cli_options import (
@@ -36,6 +35,7 @@ from pytorch_feature_analysis._cli_options import (
 from pytorch_feature_analysis._files import atomic_write, check_writable, save_or_rescue
 from pytorch_feature_analysis.anova import compute_etas
 from pytorch_feature_analysis.anova_design import make_design
+from pytorch_feature_analysis.csv_files import write_table
 from pytorch_feature_analysis.decoding import run_2way_svm_analysis
 from pytorch_feature_analysis.image_sets import check_image_sets, package_image_sets
 from pytorch_feature_analysis.images import check_images
@@ -106,7 +106,11 @@ from pytorch_feature_analysis.models import prepare_models
     help="The effect sizes and tests of every unit, .npz: arrays that are called"
     " MODEL/LAYER/eta2_VARIABLE and so forth, behind the values of --group.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace --out and --maps where they exist.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace --out (the old one is kept) and --maps where they exist.",
+)
 @quiet_option
 def anova(
     folder: str,
@@ -169,7 +173,7 @@ def anova(
                     for key, values in found.items()
                 }
     etas = pd.concat(tables, ignore_index=True)
-    save_or_rescue(lambda file: write_csv(etas, file), out)
+    save_or_rescue(lambda file: write_table(etas, file), out)
     if maps is not None:
         save_or_rescue(lambda file: _write_arrays(arrays, file), maps)
     click.echo(f"{out}: {len(etas)} rows of {_counted(models, 'model')}")

@@ -19,7 +19,6 @@ from pytorch_feature_analysis.activation_types import patterns_of, pooled
 from pytorch_feature_analysis.bounded_rdms import compute_bounded_rdms
 from pytorch_feature_analysis.device_patterns import DevicePatterns, DeviceTable
 from pytorch_feature_analysis.dissimilarity import Metric, undefined_patterns
-from pytorch_feature_analysis.gram import PatternSource, as_source, whole_pattern
 from pytorch_feature_analysis.layouts import Layout
 from pytorch_feature_analysis.pattern_rows import (
     Arena,
@@ -30,6 +29,7 @@ from pytorch_feature_analysis.pattern_rows import (
     SpillFile,
     Table,
 )
+from pytorch_feature_analysis.pattern_sources import PatternSource, as_source, whole_pattern
 from pytorch_feature_analysis.projection import Projected, Projector
 from pytorch_feature_analysis.stream import Batch, Target
 

@@ -34,7 +34,7 @@ def check_prefix_tokens(
         argument = "exclude_prefix_tokens" if exclude_prefix_tokens else "activation_types"
         raise ValueError(
             f"`{argument}` speaks of a class token, but model '{name}'"
-            f" ({type(model).__name__}) has none."
+            f" ({type(model).__name__}) has none; leave it out for this model."
         )
 
 

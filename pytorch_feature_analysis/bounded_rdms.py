@@ -12,13 +12,9 @@ from typing import Any
 import numpy as np
 
 from pytorch_feature_analysis.dissimilarity import METRICS, Metric
-from pytorch_feature_analysis.gram import (
-    PatternGeometry,
-    PatternSource,
-    pattern_geometry,
-    whole_pattern,
-)
+from pytorch_feature_analysis.gram import PatternGeometry, pattern_geometry
 from pytorch_feature_analysis.pattern_rows import PatternStore, Slots
+from pytorch_feature_analysis.pattern_sources import PatternSource, whole_pattern
 
 MakeStore = Callable[[int, int, np.dtype], PatternStore]
 """Called with the numbers of patterns and of units and the type of number."""

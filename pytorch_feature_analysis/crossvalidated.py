@@ -8,11 +8,12 @@ condition, and who is present (n_runs, n_conditions).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 from scipy import sparse
 
-from pytorch_feature_analysis.noise_covariance import whitened
+from pytorch_feature_analysis.noise_covariance import whitened, whitened_by_channel
 
 
 def run_means(
@@ -84,13 +85,39 @@ def correlation_distances(means: np.ndarray, present: np.ndarray) -> np.ndarray:
 
     NaN in row and column of a condition whose variance is not above 0, or that is in one run.
     """
-    centred = means - means.mean(axis=2, keepdims=True)
+    centred = _without_channel_means(means)
     sums, counts = centred.sum(axis=0), present.sum(axis=0)
     total = sums @ sums.T
     pairs = np.multiply.outer(counts, counts).astype(float)
     for patterns, here in zip(centred, present, strict=True):
         total -= patterns @ patterns.T
         pairs -= np.outer(here, here)
+    return _correlations_of(total, pairs)
+
+
+def correlation_distances_by_run(
+    means: np.ndarray, present: np.ndarray, covariances: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Return the same of patterns in units of noise, the mean of both for a pair of runs."""
+    total, pairs = _nothing(present)
+    for a, b in combinations(range(len(means)), 2):
+        one, other = _same_form(covariances[a], covariances[b])
+        first, second = map(
+            _without_channel_means, whitened_by_channel([means[a], means[b]], (one + other) / 2)
+        )
+        products, both = first @ second.T, np.outer(present[a], present[b])
+        total += products + products.T
+        pairs += both.astype(float) + both.T
+    return _correlations_of(total, pairs)
+
+
+def _without_channel_means(patterns: np.ndarray) -> np.ndarray:
+    centred: np.ndarray = patterns - patterns.mean(axis=-1, keepdims=True)
+    return centred
+
+
+def _correlations_of(total: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Distances by the sums of covariances over ordered pairs of runs, and how many these are."""
     covariances = np.divide(total, pairs, out=np.full_like(total, np.nan), where=pairs > 0)
     variances = np.diag(covariances)
     deviation = np.sqrt(np.where(variances > 0, variances, np.nan))

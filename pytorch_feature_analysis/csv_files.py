@@ -14,7 +14,14 @@ import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._checks import check_columns, check_sequence
-from pytorch_feature_analysis._files import atomic_write, check_path, check_writable, pickle_read
+from pytorch_feature_analysis._files import (
+    atomic_write,
+    check_path,
+    check_writable,
+    keep_previous,
+    pickle_read,
+    same_content,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -188,6 +195,18 @@ def read_text(
         ) from error
 
 
+def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write a table without its index, whole or not at all; another one that stood there is kept.
+
+    What it replaces is renamed, as `keep_previous` does, and the log says so.
+    """
+    file = Path(path)
+    with atomic_write(file) as temporary:
+        table.to_csv(temporary, index=False)
+        if not same_content(file, temporary):
+            keep_previous(file)
+
+
 def _write_text(table: pd.DataFrame, file: Path) -> None:
     with atomic_write(file) as temporary:
         table.to_csv(temporary, header=False, index=False)
@@ -276,7 +295,10 @@ def _read_table(file: Path, dtype: Any) -> pd.DataFrame:
     if file.suffix.lower() != ".csv":
         frame = pickle_read(file)
         if not isinstance(frame, pd.DataFrame):
-            raise TypeError(f"'{file}' holds a {type(frame).__name__}, not a data frame.")
+            raise TypeError(
+                f"'{file}' holds a {type(frame).__name__}, not a data frame; leave"
+                " it out of `path`."
+            )
         return frame.reset_index(drop=all(name is None for name in frame.index.names))
     try:
         frame = pd.read_csv(file, dtype=dtype, **EXACT)

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from pytorch_feature_analysis.gram import PatternGeometry, go_over
+from pytorch_feature_analysis.close_patterns import go_over
+from pytorch_feature_analysis.gram import PatternGeometry
 
 _CHUNK_UNITS = 2**13
 # Squares of what is smaller, or of its inverse, have no place among float32 numbers.

@@ -22,14 +22,9 @@ from scipy.spatial.distance import cdist, pdist, squareform
 from scipy.stats import rankdata
 
 from pytorch_feature_analysis._checks import check_name
-from pytorch_feature_analysis.gram import (
-    PatternGeometry,
-    Patterns,
-    as_source,
-    pattern_geometry,
-    whole_pattern,
-)
+from pytorch_feature_analysis.gram import PatternGeometry, pattern_geometry
 from pytorch_feature_analysis.matrices import dead_items
+from pytorch_feature_analysis.pattern_sources import Patterns, as_source, whole_pattern
 
 # Up to so large a number, single precision holds it and a half.
 _SINGLE_PRECISION_HALVES = 2**23

@@ -56,7 +56,9 @@ def check_entry_var_subsets(
             )
         # An empty dict would name all.
         if not isinstance(chosen, str) and (len(chosen) == 0 or not subsets[-1].keys):
-            raise ValueError(f"`entry_var_subsets` gives {name!r} no entry.")
+            raise ValueError(
+                f"`entry_var_subsets` gives {name!r} no entry; name some, or leave it out."
+            )
     names = [subset.name for subset in subsets]
     if not names or len(set(names)) < len(names):
         raise ValueError(

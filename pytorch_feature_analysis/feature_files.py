@@ -114,6 +114,7 @@ def read_feature_file(path: Path) -> StoredFeatures:
             raise
         raise ValueError(
             f"'{path}' is not a whole file of features ({type(error).__name__}: {error})."
+            " Make it anew with `extract_features`."
         ) from error
     if len(features) != len(keys):
         raise ValueError(

@@ -89,7 +89,10 @@ def check_sources(datasets: Any) -> list[Source]:
         _check_name(name, "dataset")
         splits = of_splits if isinstance(of_splits, Mapping) else {WHOLE: of_splits}
         if not splits:
-            raise ValueError(f"`datasets`: '{name}' has no splits.")
+            raise ValueError(
+                f"`datasets`: '{name}' has no splits; give it one, such as 'test', or leave"
+                " it out."
+            )
         for split, given in splits.items():
             _check_name(split, "split")
             sources.append(_source(name, split, given))

@@ -87,7 +87,7 @@ def read_features(
     if not files:
         raise ValueError(
             f"`folder`: '{root}' holds no features: no '<dataset>/<model>/<split>.npz', and no"
-            " '<dataset>/<model>/features_<split>.pt'."
+            " '<dataset>/<model>/features_<split>.pt'. `extract_features` writes them."
         )
     for argument, names in (("dataset", datasets), ("model", models), ("split", splits)):
         if names is not None:
@@ -171,7 +171,8 @@ def _row(file: _StoreFile, subsets: Mapping[Any, Any], shared: dict[Any, Any]) -
     features, keys, targets = stored.features, stored.keys, stored.targets
     if targets is not None and len(targets) != len(keys):
         raise ValueError(
-            f"'{file.path}' has features of {len(keys)} stimuli, and {len(targets)} targets."
+            f"'{file.path}' has features of {len(keys)} stimuli, and {len(targets)} targets: it is"
+            " damaged, or of two runs. Make it anew with `extract_features`."
         )
     subset = subsets.get((file.dataset, file.split), subsets.get(file.dataset))
     if subset is not None:

@@ -156,7 +156,9 @@ def extract_features(
     of_models = dict(module) if isinstance(module, Mapping) else dict.fromkeys(models, module)
     missing = [name for name in models if name not in of_models]
     if missing:
-        raise ValueError(f"`module` names no layer of the models {', '.join(missing)}.")
+        raise ValueError(
+            f"`module` names no layer of the models {', '.join(missing)}; give each one."
+        )
     wanted = {name: [layer] for name, layer in of_models.items()}
     requests = check_which_layers(wanted, models)
     for name, model in models.items():
@@ -297,7 +299,8 @@ def _pass(job: _Job, batch_size: int) -> None:
         if not np.isfinite(features).all():
             raise ValueError(
                 f"layer '{target.label[0]}' of model '{name}' puts out NaN or infinite values for"
-                f" the dataset {job.source.name}."
+                f" the dataset {job.source.name}. Look at its weights and images, or take another"
+                " layer."
             )
         writer.add(_unit_length(features) if job.settings["normalize"] else features)
 

@@ -10,69 +10,37 @@ product as deviations from a reference pattern, the mean of some of them: distan
 under a shift, and what is left has the size of the differences. The reference itself and a row of
 ones are multiplied along; from their products follow means and spreads. Patterns that are far
 closer to each other than to the rest, or whose mean is far larger than their spread, are read
-again and go through a product of their own, standardised first.
-
-How the units are cut into chunks follows from the numbers of patterns and units alone, so that the
-same patterns give the same bits wherever they are kept: in one array, in many, or in a file.
+again and go through a product of their own, standardised first (`close_patterns`).
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 from scipy.linalg.blas import dsyrk
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from pytorch_feature_analysis._threads import blas_threads, in_threads, n_blas_threads
+from pytorch_feature_analysis.close_patterns import CANCELLED, SOUND_SQUARES, go_over, moments
+from pytorch_feature_analysis.pattern_sources import (
+    Patterns,
+    PatternSource,
+    as_source,
+    unit_bounds,
+    unit_chunks,
+)
 
-# Four megabytes of float64: what the outer cache holds, and long enough for a fast product.
-_CHUNK_ELEMENTS = 2**19
-_SHORTEST_CHUNK = 1024
 # Up to this many patterns, the chunks are summed up in so many parts.
 _FEW_PATTERNS = 512
 _PARTS = 8
 # How many patterns the reference is the mean of: enough to lie amidst them.
 _REFERENCE_PATTERNS = 16
-# Below this share of the two squared lengths, a squared distance from the product has lost four
-# digits of sixteen.
-_CANCELLED = 1e-4
-# Below this share of what it is the difference of, a squared spread has lost three.
+# Below this share of what it is the difference of, a squared spread has lost three digits.
 _SOUND_SPREAD = 1e-3
-# A pattern of length 1 is itself known to 1e-16 only: shorter deviations hold nothing but that.
-_ROUNDING = 1e-30
-# Within these bounds, and above this share of the pattern's squared length, a sum of squares
-# about the mean is right as it is.
-_SOUND_SQUARES = (1e-280, 1e280)
-_SOUND_SHARE = 1e-20
-_SAMPLED_UNITS = 64
 # Matrices (n, n) are worked on in stretches of rows of about this size.
 _STRETCH_ELEMENTS = 2**18
-
-
-class PatternSource(Protocol):
-    """Patterns that are kept in any place, and read by stretches of their units."""
-
-    @property
-    def n_units(self) -> int:
-        """Length of each pattern."""
-
-    def __len__(self) -> int:
-        """Count the patterns."""
-
-    def read(self, rows: np.ndarray, lo: int, hi: int, out: np.ndarray) -> None:
-        """Write units `lo` to `hi` of some patterns into `out` (len(rows), hi - lo).
-
-        Several threads may read at the same time.
-        """
-
-
-Patterns = np.ndarray | Sequence[np.ndarray] | PatternSource
 
 
 @dataclass(frozen=True)
@@ -168,39 +136,6 @@ def _without_directionless(dissim: np.ndarray, directionless: np.ndarray) -> np.
     return dissim
 
 
-class _Listed:
-    """Patterns in memory: the rows of a table, or arrays that lie in different places."""
-
-    def __init__(self, patterns: np.ndarray | Sequence[np.ndarray]) -> None:
-        self._patterns = patterns
-        self.n_units = len(patterns[0])
-
-    def __len__(self) -> int:
-        return len(self._patterns)
-
-    def read(self, rows: np.ndarray, lo: int, hi: int, out: np.ndarray) -> None:
-        table = self._patterns
-        if isinstance(table, np.ndarray) and (np.diff(rows) == 1).all():
-            out[...] = table[rows[0] : rows[-1] + 1, lo:hi]
-        else:
-            for line, i in zip(out, rows.tolist(), strict=True):
-                line[...] = table[i][lo:hi]
-
-
-def as_source(patterns: Patterns) -> PatternSource:
-    """Give patterns in memory the means to be read like those that are not."""
-    if isinstance(patterns, (np.ndarray, Sequence)):
-        return _Listed(patterns)
-    return patterns
-
-
-def whole_pattern(source: PatternSource, row: int) -> np.ndarray:
-    """One pattern in float64."""
-    pattern = np.empty((1, source.n_units))
-    source.read(np.array([row]), 0, source.n_units, pattern)
-    return pattern[0]
-
-
 def pattern_geometry(patterns: Patterns) -> PatternGeometry:
     """Compute the geometry of patterns of one length.
 
@@ -231,7 +166,7 @@ def _sums_of_products(source: PatternSource) -> tuple[np.ndarray, float]:
     n, n_units = len(source), source.n_units
     every = np.arange(n)
     some = every[:: -(-n // _REFERENCE_PATTERNS)]
-    bounds = list(_bounds(n_units, n + 2))
+    bounds = list(unit_bounds(n_units, n + 2))
     lo, hi = bounds[0]
     first = np.empty((len(some), hi - lo))
     source.read(some, lo, hi, first)
@@ -241,7 +176,7 @@ def _sums_of_products(source: PatternSource) -> tuple[np.ndarray, float]:
     def partial_sum(part: int) -> np.ndarray:
         sums = np.zeros((n + 2, n + 2), order="F")
         with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-            for lo, hi, chunk in _chunks(bounds[part::n_parts], n + 2):
+            for lo, hi, chunk in unit_chunks(bounds[part::n_parts], n + 2):
                 source.read(every, lo, hi, chunk[:n])
                 reference = chunk[some].mean(axis=0)
                 chunk[:n] -= reference
@@ -281,7 +216,7 @@ def _geometry_from_sums(sums: np.ndarray, offset: float, source: PatternSource) 
     means = (totals + sums[n, n + 1]) / n_units
     squared_spreads = squares + 2 * by_reference + sums[n, n] - n_units * means**2
     sizes = squares + sums[n, n] + n_units * means**2
-    lowest, highest = _SOUND_SQUARES
+    lowest, highest = SOUND_SQUARES
     sound = (squared_spreads > _SOUND_SPREAD * sizes) & (squared_spreads > lowest)
     sound &= sizes < highest
     means = means + offset
@@ -292,7 +227,7 @@ def _geometry_from_sums(sums: np.ndarray, offset: float, source: PatternSource) 
     doubtful = np.flatnonzero(~sound)
     again = doubtful
     if len(doubtful):
-        means[doubtful], spreads[doubtful] = _moments(source, doubtful)
+        means[doubtful], spreads[doubtful] = moments(source, doubtful)
         # Constant patterns have no direction; all others need their products anew.
         if not (spreads[doubtful] == 0).all():
             again = np.arange(n)
@@ -332,7 +267,7 @@ def _standardise(
             differences = np.subtract.outer(values[here], values[before])
             differences *= differences
             distances -= differences
-        both *= _CANCELLED
+        both *= CANCELLED
         doubtful = distances <= both
         doubtful[:, here] = np.tril(doubtful[:, here], k=-1)
         if doubtful.any():
@@ -346,169 +281,3 @@ def _standardise(
         standardised[here, before] = distances
         standardised[before, here] = distances.T
     return np.flatnonzero(in_doubt)
-
-
-def go_over(
-    source: PatternSource,
-    rows: np.ndarray,
-    means: np.ndarray,
-    spreads: np.ndarray,
-    standardised: np.ndarray,
-) -> None:
-    """Work out some patterns anew, among themselves, and let copies of one stand alike."""
-    means[rows], spreads[rows] = _moments(source, rows)
-    whole = rows[np.isfinite(means[rows])]
-    originals = _originals(source, whole)
-    means[whole], spreads[whole] = means[originals], spreads[originals]
-    broken = rows[~np.isfinite(means[rows])]
-    standardised[broken] = standardised[:, broken] = np.nan
-
-    directed = spreads[whole] > 0
-    places = whole[directed]
-    if len(places):
-        owners = originals[directed]
-        distinct, place = np.unique(owners, return_inverse=True)
-        scales = np.zeros(len(means))
-        scales[distinct] = 1 / spreads[distinct]
-        inner = _squared_distances(source, distinct, means, scales)
-        standardised[np.ix_(places, places)] = inner[np.ix_(place, place)]
-        if len(distinct) < len(places):
-            others = np.setdiff1d(np.arange(len(means)), rows)
-            standardised[np.ix_(places, others)] = standardised[np.ix_(owners, others)]
-            standardised[np.ix_(others, places)] = standardised[np.ix_(others, owners)]
-    still = whole[~directed]
-    standing = np.flatnonzero(np.isfinite(means))
-    standardised[np.ix_(still, standing)] = standardised[np.ix_(standing, still)] = 0
-
-
-def _moments(source: PatternSource, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and spread of some patterns, from their own units; NaN where one holds NaN or inf."""
-    lengths: list[int] = []
-    chunk_means: list[np.ndarray] = []
-    squares = np.zeros(len(rows))
-    with np.errstate(invalid="ignore", over="ignore"):
-        for lo, hi, chunk in _chunks(_bounds(source.n_units, len(rows)), len(rows)):
-            source.read(rows, lo, hi, chunk)
-            lengths.append(hi - lo)
-            chunk_means.append(chunk.mean(axis=1))
-            chunk -= chunk_means[-1][:, None]
-            squares += np.einsum("ij,ij->i", chunk, chunk)
-        # Chan, Golub and LeVeque (1983), doi:10.1080/00031305.1983.10483115
-        means = np.array(lengths) @ chunk_means / source.n_units
-        squares += np.array(lengths) @ (chunk_means - means) ** 2
-        lowest, highest = _SOUND_SQUARES
-        sound = (squares > _SOUND_SHARE * source.n_units * means**2) & (squares > lowest)
-        sound &= squares < highest
-        spreads = np.sqrt(squares)
-    for i in np.flatnonzero(~sound).tolist():
-        means[i], spreads[i] = _moments_of(whole_pattern(source, rows[i]))
-    return means, spreads
-
-
-def _moments_of(pattern: np.ndarray) -> tuple[float, float]:
-    """Mean and spread of one pattern, directly, and without overflow."""
-    if not np.isfinite(pattern).all():
-        return np.nan, np.nan
-    if pattern.min() == pattern.max():
-        return float(pattern[0]), 0.0
-    _, exponent = np.frexp(np.abs(pattern).max())
-    scaled = np.ldexp(pattern, -exponent)
-    mean = scaled.mean()
-    deviations = scaled - mean
-    residue = deviations.mean()
-    spread = np.linalg.norm(deviations - residue)
-    return float(np.ldexp(mean + residue, exponent)), float(np.ldexp(spread, exponent))
-
-
-def _originals(source: PatternSource, among: np.ndarray) -> np.ndarray:
-    """For each of some patterns the first that is exactly equal to it (itself, as a rule)."""
-    last = source.n_units - 1
-    sampled = np.unique(np.linspace(0, last, _SAMPLED_UNITS).astype(int)).tolist()
-    samples = np.empty((len(among), len(sampled)))
-    for column, unit in enumerate(sampled if len(among) else ()):
-        source.read(among, unit, unit + 1, samples[:, column : column + 1])
-    alike: dict[bytes, list[int]] = {}
-    for i, sample in zip(among.tolist(), samples, strict=True):
-        alike.setdefault(_plain_bytes(sample), []).append(i)
-    originals = {i: i for i in among.tolist()}
-    for candidates in alike.values():
-        first: dict[bytes, int] = {}
-        for i in candidates if len(candidates) > 1 else ():
-            content = hashlib.blake2b(_plain_bytes(whole_pattern(source, i))).digest()
-            originals[i] = first.setdefault(content, i)
-    return np.array([originals[i] for i in among.tolist()], dtype=int)
-
-
-def _plain_bytes(values: np.ndarray) -> bytes:
-    # Adding 0 makes 0 of -0.
-    return (values + 0.0).tobytes()
-
-
-def _squared_distances(
-    source: PatternSource, rows: np.ndarray, means: np.ndarray, scales: np.ndarray
-) -> np.ndarray:
-    """Squared distances between the rows ``(pattern - mean) * scale``."""
-    gram = np.zeros((len(rows), len(rows)))
-    for chunk in _standardised_chunks(source, rows, means, scales):
-        chunk -= chunk.mean(axis=0)
-        gram += chunk @ chunk.T
-    lengths = np.diag(gram)
-    sums = lengths[:, None] + lengths[None, :]
-    distances = np.maximum(sums - 2 * gram, 0)
-    np.fill_diagonal(distances, 0)
-
-    close = np.triu((distances <= _CANCELLED * sums) & (sums > _ROUNDING), k=1)
-    if not close.any():
-        return distances
-    n_groups, groups = connected_components(csr_array(close), directed=False)
-    if n_groups == 1:
-        for i in np.flatnonzero(close.any(axis=1)).tolist():
-            others = np.flatnonzero(close[i])
-            direct = _squared_distances_to(source, rows[i], rows[others], means, scales)
-            distances[i, others] = distances[others, i] = direct
-        return distances
-    for group in np.flatnonzero(np.bincount(groups) > 1).tolist():
-        members = np.flatnonzero(groups == group)
-        inner = _squared_distances(source, rows[members], means, scales)
-        distances[np.ix_(members, members)] = inner
-    return distances
-
-
-def _squared_distances_to(
-    source: PatternSource, row: int, others: np.ndarray, means: np.ndarray, scales: np.ndarray
-) -> np.ndarray:
-    """Squared distances of some rows to one, each from its own difference."""
-    squares = np.zeros(len(others))
-    for chunk in _standardised_chunks(source, np.array([*others, row]), means, scales):
-        chunk -= chunk[-1].copy()
-        squares += np.einsum("ij,ij->i", chunk[:-1], chunk[:-1])
-    return squares
-
-
-def _standardised_chunks(
-    source: PatternSource, rows: np.ndarray, means: np.ndarray, scales: np.ndarray
-) -> Iterator[np.ndarray]:
-    offsets, factors = means[rows, None], scales[rows, None]
-    for lo, hi, chunk in _chunks(_bounds(source.n_units, len(rows)), len(rows)):
-        source.read(rows, lo, hi, chunk)
-        chunk -= offsets
-        chunk *= factors
-        yield chunk
-
-
-def _bounds(n_units: int, n_rows: int) -> Iterator[tuple[int, int]]:
-    """Cut the units into stretches."""
-    length = min(n_units, max(_SHORTEST_CHUNK, _CHUNK_ELEMENTS // n_rows))
-    for lo in range(0, n_units, length):
-        yield lo, min(lo + length, n_units)
-
-
-def _chunks(
-    bounds: Iterable[tuple[int, int]], n_rows: int
-) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Stretches of the units, each with a contiguous buffer that is valid until the next."""
-    buffer = np.empty(0)
-    for lo, hi in bounds:
-        if len(buffer) < n_rows * (hi - lo):
-            buffer = np.empty(n_rows * (hi - lo))
-        yield lo, hi, buffer[: n_rows * (hi - lo)].reshape(n_rows, hi - lo)

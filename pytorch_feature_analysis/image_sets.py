@@ -301,7 +301,7 @@ def _check_images(images: Any, types: tuple[str, ...], *, where: str) -> dict[En
         if key in checked:
             raise ValueError(
                 f"{where} has the entry key {key!r} twice, for {_show(checked[key])} and"
-                f" {_show(path)}."
+                f" {_show(path)}; give each image a key of its own."
             )
         if not isinstance(path, (str, os.PathLike, Image.Image)) or path == "":
             raise TypeError(

@@ -214,12 +214,13 @@ def compare_to_reference(
     results = []
     for one in references:
         found: dict[int, dict[str, Any]] = {}
-        for keys, places in _by_entries(rows):
+        for places in _by_entries(rows):
+            keys = rows[places[0]].entry_keys
             report_dropped(keys, one)
             entries = shared_entries(keys, one)
             problem = Problem(
                 entries,
-                np.stack([cells_of(rows[k].matrix, keys, entries) for k in places]),
+                np.stack([cells_of(rows[k].matrix, rows[k].entry_keys, entries) for k in places]),
                 one.triangles(entries),
                 controls_among(held, entries),
             )
@@ -317,7 +318,10 @@ def compare_fits(
     labels = label_columns(rdm_df)
     rows = read_rows(stack, labels, symmetrize=symmetrize, ignore_diagonal=ignore_diagonal)
     if len(rows) < 2:
-        raise ValueError(f"`rdm_df` has {len(rows)} RDM, and a difference needs two.")
+        raise ValueError(
+            f"`rdm_df` has {len(rows)} RDM, and a difference needs two. For one alone, use"
+            " `compare_to_reference`."
+        )
     names = [name for name in labels if len({frozen(row.labels[name]) for row in rows}) > 1]
     odd = next((row for row in rows if set(row.entry_keys) != set(rows[0].entry_keys)), None)
     if odd is not None:
@@ -370,12 +374,12 @@ def compare_fits(
     return corrected(pd.concat(tables, ignore_index=True))
 
 
-def _by_entries(rows: Sequence[Row]) -> list[tuple[tuple[EntryKey, ...], list[int]]]:
-    """Rows that have the same entries, by the order of the first of them."""
-    members: dict[tuple[EntryKey, ...], list[int]] = {}
+def _by_entries(rows: Sequence[Row]) -> list[list[int]]:
+    """Places of the rows that have the same entries, in whatever order."""
+    members: dict[frozenset[EntryKey], list[int]] = {}
     for k, row in enumerate(rows):
-        members.setdefault(row.entry_keys, []).append(k)
-    return list(members.items())
+        members.setdefault(frozenset(row.entry_keys), []).append(k)
+    return list(members.values())
 
 
 def _null_of(row: Row, problem: Problem, method: str) -> np.ndarray | None:

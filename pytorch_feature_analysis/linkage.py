@@ -7,7 +7,6 @@ from collections.abc import Hashable
 
 import numpy as np
 import pandas as pd
-from scipy.cluster.hierarchy import leaves_list, linkage
 
 from pytorch_feature_analysis.matrices import (
     check_symmetric,
@@ -103,6 +102,8 @@ def average_tree(
     The tree is as of `scipy.cluster.hierarchy`, its leaves numbered by their places in the order;
     None where there is but one.
     """
+    from scipy.cluster.hierarchy import leaves_list, linkage
+
     dissimilarities = dissimilarities_of(finite_or_nan(matrix), symmetrize=symmetrize)
     dead = dead_items(dissimilarities)
     kept = np.flatnonzero(~dead)

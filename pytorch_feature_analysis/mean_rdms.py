@@ -104,18 +104,30 @@ def get_mean_rdms(
     >>> means["matrix"][0].tolist()
     [[0.0, 0.5], [0.5, 0.0]]
     """
+    return mean_rows(rdm_df, over, nan_policy=nan_policy, df_name=df_name)
+
+
+def mean_rows(
+    rdm_df: Any,
+    over: Sequence[str],
+    *,
+    nan_policy: str,
+    df_name: str = "mean_rdms",
+    argument: str = "rdm_df",
+) -> pd.DataFrame:
+    """Make the stack of `get_mean_rdms`; errors name the argument that was given."""
     check_nan_policy(nan_policy)
-    stack = checked_stack(rdm_df, argument="rdm_df")
+    stack = checked_stack(rdm_df, argument=argument)
     if stack.empty:
-        raise ValueError("`rdm_df` has no rows, so there is nothing to take a mean of.")
+        raise ValueError(f"`{argument}` has no rows, so there is nothing to take a mean of.")
     variables = check_variables(stack, over, argument="over", empty=False)
     if not isinstance(df_name, str):
         raise TypeError(f"`df_name` must be a string, not {df_name!r}.")
     stack = stack.drop(columns="dissim_rankings", errors="ignore")
     own = [name for name in rdm_df.columns if name in stack.columns and name != "df_name"]
     grouping = rest_variables(stack, own, variables)
-    check_free(grouping, ["statistic", "n_rdms", "n_missing"], argument="rdm_df")
-    keys = row_keys(stack, variables)
+    check_free(grouping, ["statistic", "n_rdms", "n_missing"], argument=argument)
+    keys = row_keys(stack, variables, frame=argument)
     groups = make_groups(stack, keys, grouping, set(keys))
     check_unique_keys(stack, groups)
     rows: list[dict[str, Any]] = []
@@ -123,14 +135,14 @@ def get_mean_rdms(
     for group in groups:
         if len(group.positions) == 1:
             raise ValueError(
-                f"`rdm_df` has one RDM alone{group.name}, and so no mean over"
+                f"`{argument}` has one RDM alone{group.name}, and so no mean over"
                 f" {', '.join(map(repr, variables))}. Name in `over` all that differs, or leave"
                 " columns out that should not tell groups apart."
             )
         refuse_missing(
             nan_policy,
             (_cells_of(stack["matrix"].iloc[k]) for k in group.positions),
-            owner="`rdm_df`",
+            owner=f"`{argument}`",
             names=[f"row {index!r}" for index in stack.index[group.positions]],
         )
         orders = align(group, stack["entry_keys"].tolist(), stack["entry_labels"].tolist())

@@ -12,12 +12,15 @@ from scipy.stats import rankdata
 from pytorch_feature_analysis._checks import check_free, check_name
 from pytorch_feature_analysis.chosen_measures import whole_name
 from pytorch_feature_analysis.matrices import pearson
+from pytorch_feature_analysis.missing_cells import check_nan_policy, refuse_missing
 from pytorch_feature_analysis.rdm_stack import checked_stack, in_words
 from pytorch_feature_analysis.regroup import align, make_groups, rest_variables, row_keys
 from pytorch_feature_analysis.stack_schema import is_reserved
 
 
-def compare_measures(similarity_df: pd.DataFrame, reference: str = "linear_cka") -> pd.DataFrame:
+def compare_measures(
+    similarity_df: pd.DataFrame, reference: str = "linear_cka", *, nan_policy: str = "pairwise"
+) -> pd.DataFrame:
     """Tell how far measures of similarity agree with one of them over pairs of representations.
 
     Each measure orders the pairs of representations (layers, models) of a group by how different
@@ -30,6 +33,10 @@ def compare_measures(similarity_df: pd.DataFrame, reference: str = "linear_cka")
     reference : str, default 'linear_cka'
         One of them, as ``dissim_metric`` has it; for 'rsa' with the metric of its RDMs, as in
         ``'rsa(rdm_metric=L2)'``.
+    nan_policy : {'pairwise', 'omit', 'raise'}, default 'pairwise'
+        What happens to missing dissimilarities (NaN or infinite). 'pairwise': each measure is
+        compared on the pairs that it and the reference have. 'omit': pairs that any measure of
+        the group lacks are left out for all. 'raise': an error that names rows and counts.
 
     Returns
     -------
@@ -54,7 +61,8 @@ def compare_measures(similarity_df: pd.DataFrame, reference: str = "linear_cka")
     Raises
     ------
     ValueError
-        A group without the reference, without another measure, or with one twice.
+        A group without the reference, without another measure, or with one twice; missing
+        dissimilarities with 'raise'.
 
     See Also
     --------
@@ -84,7 +92,7 @@ def compare_measures(similarity_df: pd.DataFrame, reference: str = "linear_cka")
     0                                                nbs  0.992          0.117
     1  rsa(centering=double, compare=cosine, rdm_metr...  1.000          0.000
     """
-    compared = pairs_with_reference(similarity_df, reference)
+    compared = pairs_with_reference(similarity_df, reference, nan_policy)
     # What stacks say of themselves is no news where it is the same in all rows.
     news = [
         name
@@ -118,9 +126,12 @@ class PairsWithReference:
     of_measure: np.ndarray
 
 
-def pairs_with_reference(similarity_df: Any, reference: Any) -> list[PairsWithReference]:
+def pairs_with_reference(
+    similarity_df: Any, reference: Any, nan_policy: str
+) -> list[PairsWithReference]:
     """Check a stack of several measures; the pairs of each group by each but the reference."""
     argument = "similarity_df"
+    check_nan_policy(nan_policy)
     stack = checked_stack(similarity_df, columns=["dissim_metric"], argument=argument)
     if stack.empty:
         raise ValueError(f"`{argument}` has no rows, so there is nothing to compare.")
@@ -147,25 +158,35 @@ def pairs_with_reference(similarity_df: Any, reference: Any) -> list[PairsWithRe
             )
         if len(here) == 1:
             raise ValueError(
-                f"`{argument}` has no measure beside '{reference}'{group.name} to compare it with."
+                f"`{argument}` has no measure beside '{reference}'{group.name} to compare it with;"
+                " name further ones in `get_similarity_rdms`."
             )
         orders = align(group, frame["entry_keys"].tolist(), frame["entry_labels"].tolist())
         matrices = {}
         for name, k, order in zip(here, group.positions, orders, strict=True):
             matrix = frame["matrix"].iloc[k]
             matrices[name] = matrix if order is None else matrix[np.ix_(order, order)]
+        refuse_missing(
+            nan_policy,
+            [matrices[name][_counted(matrices[name])] for name in here],
+            owner=f"`{argument}`",
+            names=[f"row {index!r}" for index in frame.index[group.positions]],
+        )
+        known = {name: np.isfinite(matrix) for name, matrix in matrices.items()}
+        common = np.logical_and.reduce(list(known.values()))
         labels = {name: frame[name].iloc[group.positions[0]] for name in grouping}
         for k in group.positions:
             if names[k] != reference:
-                pair = _paired(matrices[reference], matrices[names[k]])
-                found.append(PairsWithReference(labels, names[k], *pair))
+                pair = matrices[reference], matrices[names[k]]
+                both = common if nan_policy == "omit" else known[reference] & known[names[k]]
+                one, other = (matrix[_counted(*pair) & both] for matrix in pair)
+                found.append(PairsWithReference(labels, names[k], one, other))
     return found
 
 
-def _paired(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values off the diagonal that both have; each pair once where both are symmetric."""
-    counted = np.isfinite(one) & np.isfinite(other)
-    if all(np.array_equal(matrix, matrix.T, equal_nan=True) for matrix in (one, other)):
-        counted = np.triu(counted)
-    np.fill_diagonal(counted, val=False)
-    return one[counted], other[counted]
+def _counted(*matrices: np.ndarray) -> np.ndarray:
+    """Mark the cells off the diagonal; each pair once where all are symmetric."""
+    counted = ~np.eye(len(matrices[0]), dtype=bool)
+    if all(np.array_equal(matrix, matrix.T, equal_nan=True) for matrix in matrices):
+        return np.triu(counted)
+    return counted

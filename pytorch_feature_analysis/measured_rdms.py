@@ -10,6 +10,7 @@ import numpy as np
 from pytorch_feature_analysis._checks import check_name
 from pytorch_feature_analysis.crossvalidated import (
     correlation_distances,
+    correlation_distances_by_run,
     runs_in_common,
     squared_distances,
     squared_distances_by_run,
@@ -18,9 +19,11 @@ from pytorch_feature_analysis.crossvalidated import (
 from pytorch_feature_analysis.dissimilarity import METRICS, Metric, check_metrics, compute_rdms
 from pytorch_feature_analysis.matrices import to_condensed
 from pytorch_feature_analysis.measured_patterns import Measured
-from pytorch_feature_analysis.noise_covariance import whitened
+from pytorch_feature_analysis.noise_covariance import whitened, whitened_by_channel
 
-CROSSVALIDATED = ("crossnobis", "cv_squared_euclidean", "cv_corr")
+CROSSVALIDATED = ("crossnobis", "cv_squared_euclidean", "cv_corr", "cv_whitened_corr")
+WHITENED = ("crossnobis", "cv_whitened_corr")
+"""Those in units of noise."""
 
 
 def check_dissim_metrics(dissim_metrics: Any) -> list[str | Metric]:
@@ -77,6 +80,8 @@ def rdms_of(
                 found[metric] = squared_distances(means, present)
             elif metric == "crossnobis":
                 found[metric] = _crossnobis(means, present, covariances)
+            elif metric == "cv_whitened_corr":
+                found[metric] = _whitened_correlations(means, present, covariances)
     return [(_name(metric), found[_name(metric)]) for metric in metrics]
 
 
@@ -90,6 +95,16 @@ def _crossnobis(
             (means,) = whitened([without_run_means(means, present)], covariances[0])
         distances = squared_distances(means, present)
     return distances / means.shape[-1]
+
+
+def _whitened_correlations(
+    means: np.ndarray, present: np.ndarray, covariances: list[np.ndarray] | None
+) -> np.ndarray:
+    if covariances is not None and len(covariances) > 1:
+        return correlation_distances_by_run(means, present, covariances)
+    if covariances is not None:
+        (means,) = whitened_by_channel([means], covariances[0])
+    return correlation_distances(means, present)
 
 
 def _name(metric: str | Metric) -> str:

@@ -36,6 +36,7 @@ _OTHERS = {
     "crossnobis": "the cross-validated Mahalanobis distance (crossnobis)",
     "cv_squared_euclidean": "the cross-validated squared Euclidean distance",
     "cv_corr": f"{_ONE_MINUS}the cross-validated correlation",
+    "cv_whitened_corr": f"{_ONE_MINUS}the cross-validated correlation in units of noise",
     "svm_accuracy": "the cross-validated accuracy of a linear support vector machine",
 }
 _MEASURES = {

@@ -203,6 +203,25 @@ def whitened(tables: Sequence[np.ndarray], covariance: np.ndarray) -> list[np.nd
     return found
 
 
+def whitened_by_channel(tables: Sequence[np.ndarray], covariance: np.ndarray) -> list[np.ndarray]:
+    """Tables in units of noise by the symmetric root, ``x inv(S)^(1/2)``, as `whitened` else.
+
+    Each column stays the channel that it was, so that a mean over channels has a meaning.
+    """
+    if covariance.ndim == 1:
+        return whitened(tables, covariance)
+    # For its checks.
+    whitened([], covariance)
+    values, axes = np.linalg.eigh(covariance)
+    if values[0] <= 10 * len(values) * np.finfo(float).eps * values[-1]:
+        raise ValueError(
+            "has channels whose noise differs too much for a root of its covariance; give them in"
+            " like units"
+        )
+    root = axes / np.sqrt(values) @ axes.T
+    return [table @ root for table in tables]
+
+
 def covariance_from(given: np.ndarray, kind: str) -> np.ndarray:
     """Covariance that was given as such, or as its inverse, the precision; checked.
 

@@ -19,7 +19,12 @@ from pytorch_feature_analysis.crossvalidated import runs_in_common
 from pytorch_feature_analysis.matrices import to_condensed
 from pytorch_feature_analysis.measured_noise import Noise
 from pytorch_feature_analysis.measured_patterns import NOISE_COLUMNS, Measured, Reader
-from pytorch_feature_analysis.measured_rdms import check_dissim_metrics, check_runs, rdms_of
+from pytorch_feature_analysis.measured_rdms import (
+    WHITENED,
+    check_dissim_metrics,
+    check_runs,
+    rdms_of,
+)
 from pytorch_feature_analysis.missing_cells import check_nan_policy
 from pytorch_feature_analysis.noise_covariance import NOISE_METHODS
 from pytorch_feature_analysis.selection import greedy_order
@@ -62,7 +67,8 @@ def get_pattern_rdms(
 
     over all pairs of different runs a, b that have both conditions. 'cv_corr' is ``1 - c_ij /
     sqrt(c_ii c_jj)``, where c is the mean over pairs of different runs of the covariance over
-    channels of ``x_i^a`` and ``x_j^b``.
+    channels of ``x_i^a`` and ``x_j^b``; 'cv_whitened_corr' is the same of ``x inv(S)^(1/2)``, the
+    symmetric root, in which each channel stays itself.
 
     Parameters
     ----------
@@ -78,7 +84,7 @@ def get_pattern_rdms(
 
         and any further ones, which say what a row is of.
     dissim_metrics : list, default ``['crossnobis']``
-        The three above, and any metric of `compute_rdm`, which compares the means of all
+        The four above, and any metric of `compute_rdm`, which compares the means of all
         observations of each condition, and so is not cross-validated.
     out_fname : path, optional
         File of the stack, see `write_rdms`.
@@ -88,7 +94,8 @@ def get_pattern_rdms(
         Names in ``entry_labels`` that tell conditions apart. Default: the whole entry key, without
         the run where that is part of it.
     noise : str or None, default 'repetitions'
-        What S of 'crossnobis' is made of; other metrics take patterns as they are.
+        What S of 'crossnobis' and 'cv_whitened_corr' is made of; other metrics take patterns as
+        they are.
 
         - 'repetitions': deviations of observations from the mean of their condition in the same
           run, for designs with several of them,
@@ -115,7 +122,7 @@ def get_pattern_rdms(
     -------
     DataFrame
         A row for each row of the frame and metric: ``df_name``, the frame's further columns,
-        ``dissim_metric``, ``noise`` (None but for 'crossnobis'), ``matrix``, ``entry_keys`` (the
+        ``dissim_metric``, ``noise`` (None but for metrics with S), ``matrix``, ``entry_keys`` (the
         conditions, in the order in which they come) and ``entry_labels``, ``perm``,
         ``perm_scramble``, ``dissim_rankings``. Larger is more different. Cross-validated
         distances are around 0 for patterns that are the same, and below it as often as above:
@@ -148,15 +155,16 @@ def get_pattern_rdms(
     condition is as often in each run, the result is that of rsatoolbox ('crossnobis' there too is
     divided by the number of channels). What is added to all patterns of a run makes no difference
     to 'crossnobis' and 'cv_squared_euclidean', also where a run lacks conditions; it does to
-    'cv_corr', and to S by noise='runs'.
+    correlations, and to S by noise='runs'.
 
     An S that is estimated from deviations over runs knows the patterns that it is to weight: it is
     larger where patterns of two runs differ, and 'crossnobis' by noise='runs' is too large, the
     more so the fewer observations there are (by 0.04 for 5 conditions in 6 runs, 20 channels, and
     patterns that differ in noise alone). Residuals and deviations within runs do not.
 
-    'cv_corr' is a ratio, and not without bias. It may be outside of 0 to 2, varies wildly where
-    patterns have little reliable variance, and is NaN where c_ii is not above 0.
+    'cv_corr' and 'cv_whitened_corr' are ratios, and not without bias. They may be outside of 0 to
+    2, vary wildly where patterns have little reliable variance, and are NaN where c_ii is not
+    above 0.
 
     'mahalanobis' of `compute_rdm` takes its covariance from the condition means, not from noise.
     Room is needed for the observations of one row of the frame in float64, about three times, and
@@ -203,7 +211,7 @@ def get_pattern_rdms(
         raise TypeError(f"`df_name` must be a string, not {df_name!r}.")
     path = None if out_fname is None else check_stack_path(out_fname, argument="out_fname")
     crossvalidated = [metric for metric in metrics if isinstance(metric, str)]
-    source = noise if "crossnobis" in crossvalidated else None
+    source = noise if set(WHITENED) & set(crossvalidated) else None
     reader = Reader.of(
         patterns_df,
         run_variable,
@@ -239,7 +247,7 @@ def get_pattern_rdms(
             origins.append(k)
             cells["df_name"].append(df_name)
             cells["dissim_metric"].append(metric)
-            cells["noise"].append(noise if metric == "crossnobis" else None)
+            cells["noise"].append(noise if metric in WHITENED else None)
             cells["matrix"].append(matrix)
             cells["entry_keys"].append(measured.entry_keys)
             cells["entry_labels"].append(measured.entry_labels)

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from pytorch_feature_analysis._threads import by_rows
-from pytorch_feature_analysis.gram import PatternSource
+from pytorch_feature_analysis.pattern_sources import PatternSource
 
 # One stretch of a file: small enough to be read beside all else, large enough to be read fast.
 _STRETCH_BYTES = 2**23

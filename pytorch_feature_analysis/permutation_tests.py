@@ -11,7 +11,7 @@ from pytorch_feature_analysis._checks import RandomState, check_count
 from pytorch_feature_analysis._parallel import NumCores
 from pytorch_feature_analysis.missing_cells import refuse_missing
 from pytorch_feature_analysis.reference_fits import Problem, check_options, p_values
-from pytorch_feature_analysis.references import read_references
+from pytorch_feature_analysis.references import by_name, read_references
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def permutation_test(
         read_references(frame, argument=argument)
         for frame, argument in zip(frames, ("rdm1", "rdm2"), strict=True)
     )
-    keys = first.entry_keys
+    keys = by_name(first.entry_keys)
     problem = Problem(keys, first.triangles(keys), second.triangles(keys))
     for name, cells in (("rdm1", problem.rows), ("rdm2", problem.subjects)):
         refuse_missing(nan_policy, cells, owner=f"`{name}`")

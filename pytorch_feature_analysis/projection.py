@@ -12,7 +12,8 @@ from __future__ import annotations
 import numpy as np
 
 from pytorch_feature_analysis._checks import child_generator
-from pytorch_feature_analysis.gram import PatternGeometry, PatternSource, pattern_geometry
+from pytorch_feature_analysis.gram import PatternGeometry, pattern_geometry
+from pytorch_feature_analysis.pattern_sources import PatternSource
 
 
 class Projector:

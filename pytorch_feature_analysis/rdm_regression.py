@@ -230,13 +230,10 @@ def _check_predictors(rows: np.ndarray, weights: str) -> None:
 
 def _folds(entries: Sequence[EntryKey], num_folds: int, root: int) -> np.ndarray:
     """Give each entry the number of its fold, from 1; 0 where there are none."""
-    by_name = np.array(sorted(range(len(entries)), key=lambda k: repr(entries[k])))
-    generator = child_generator(root, "folds", *(entries[k] for k in by_name.tolist()))
+    generator = child_generator(root, "folds", *entries)
     folds = np.zeros(len(entries), dtype=int)
     if num_folds:
-        folds[by_name[generator.permutation(len(entries))]] = (
-            1 + np.arange(len(entries)) % num_folds
-        )
+        folds[generator.permutation(len(entries))] = 1 + np.arange(len(entries)) % num_folds
     return folds
 
 

@@ -57,6 +57,7 @@ class Problem:
     """Rows and subjects over the same entries; NaN is a missing cell."""
 
     entries: tuple[EntryKey, ...]
+    """In the order of their names, by which orders and draws do not depend on where they stood."""
     rows: np.ndarray
     subjects: np.ndarray
     controls: np.ndarray | None = None
@@ -118,17 +119,12 @@ class Problem:
 
     def permute(self, options: Options) -> tuple[np.ndarray, bool]:
         """Agreements with the subjects' entries in other orders, and whether they are all."""
-        by_name = sorted(range(len(self.entries)), key=lambda k: repr(self.entries[k]))
-        names = [self.entries[k] for k in by_name]
-        generator = child_generator(options.root, "orders", *names)
-        orders, are_all = draw_orders(len(names), options.num_perms, generator)
-        # Drawn over the entries in the order of their names, then said in that of their places.
-        placed = np.empty_like(orders)
-        placed[:, by_name] = np.array(by_name)[orders]
+        generator = child_generator(options.root, "orders", *self.entries)
+        orders, are_all = draw_orders(len(self.entries), options.num_perms, generator)
         null = permuted_agreements(
             self.rows,
             self.subjects,
-            placed,
+            orders,
             options.method,
             self.controls,
             num_cores=options.num_cores,
@@ -144,12 +140,8 @@ class Problem:
                 f"`resample` is {what!r}, and there is a single subject to draw from; take"
                 " 'stimuli'."
             )
-        names = sorted(map(repr, self.entries))
-        seed = child_seed(options.root, "draws", *names)
+        seed = child_seed(options.root, "draws", *map(repr, self.entries))
         draws = Draws.of(len(self.entries), n_subjects, options.num_boot, what, seed)
-        if draws.items is not None:
-            by_name = np.array(sorted(range(len(names)), key=lambda k: repr(self.entries[k])))
-            draws = draws._replace(items=by_name[draws.items])
         return resample(
             self.rows,
             self.subjects,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,9 +143,9 @@ def checked_matrices(
 def shared_entries(
     own: tuple[EntryKey, ...], reference: Reference, *, argument: str = "rdm_df"
 ) -> tuple[EntryKey, ...]:
-    """Entries that a row and a reference both have, in the order of the row; or raise."""
+    """Entries that a row and a reference both have, in the order of their names; or raise."""
     theirs = set(reference.entry_keys)
-    shared = tuple(key for key in own if key in theirs)
+    shared = by_name(key for key in own if key in theirs)
     if len(shared) < FEWEST_ENTRIES:
         raise ValueError(
             f"`{argument}` and {reference.name} share {len(shared)} entries, and at least"
@@ -153,6 +153,11 @@ def shared_entries(
             f" {reference.name} has {in_words(map(name_of, reference.entry_keys))}."
         )
     return shared
+
+
+def by_name(entry_keys: Iterable[EntryKey]) -> tuple[EntryKey, ...]:
+    """Entries in the order of their names, so that nothing depends on where they stood."""
+    return tuple(sorted(entry_keys, key=repr))
 
 
 def report_dropped(own: Sequence[EntryKey], reference: Reference) -> None:

@@ -12,12 +12,13 @@ from typing import Any
 import pandas as pd
 
 from pytorch_feature_analysis._checks import check_name, check_sequence
-from pytorch_feature_analysis._files import atomic_write, keep_previous
+from pytorch_feature_analysis._files import atomic_write
 from pytorch_feature_analysis._parallel import NumCores, check_num_cores
 from pytorch_feature_analysis.comparisons import get_similarity_rdms
 from pytorch_feature_analysis.consistency import get_consistency
 from pytorch_feature_analysis.consistency_contrasts import compare_consistency
 from pytorch_feature_analysis.consistency_rdms import get_consistency_rdms
+from pytorch_feature_analysis.csv_files import write_table
 from pytorch_feature_analysis.feature_store import read_features
 from pytorch_feature_analysis.features import extract_features
 from pytorch_feature_analysis.fingerprints import fingerprint
@@ -205,7 +206,10 @@ def run_study(
         for name in named:
             check_name(name, OUTPUTS, argument="steps", what="step")
             if name not in wanted:
-                raise ValueError(f"'{study.path.name}' has no section [{name}].")
+                raise ValueError(
+                    f"'{study.path.name}' has no section [{name}]; write one, or leave the step"
+                    " out."
+                )
         wanted = [name for name in wanted if name in named]
     study.out.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -268,7 +272,7 @@ def _consistency(study: Study, _num_cores: NumCores, _progress: bool) -> bool:
     options = dict(study.options["consistency"])
     stack = read_rdms(study.out / "similarity.parquet")
     table = get_consistency(stack, study.model_table, **options)
-    _write_table(table, study.out / "consistency.csv")
+    write_table(table, study.out / "consistency.csv")
     own = {
         key: options[key]
         for key in ("anchors", "method", "intersect", "symmetrize")
@@ -276,7 +280,7 @@ def _consistency(study: Study, _num_cores: NumCores, _progress: bool) -> bool:
     }
     rdms = get_consistency_rdms(stack, study.model_table, options.get("by"), **own)
     write_rdms(rdms, study.out / "consistency_rdms.parquet")
-    _write_table(compare_consistency(table), study.out / "consistency_tests.csv")
+    write_table(compare_consistency(table), study.out / "consistency_tests.csv")
     return True
 
 
@@ -302,7 +306,7 @@ def _performance(study: Study, _num_cores: NumCores, _progress: bool) -> bool:
     stack = read_rdms(study.out / "similarity.parquet")
     probes = pd.read_csv(study.out / "probes.csv")
     table = link_to_performance(stack, probes, **study.options["performance"])
-    _write_table(table, study.out / "performance.csv")
+    write_table(table, study.out / "performance.csv")
     return True
 
 
@@ -332,7 +336,7 @@ def _measure(given: Any) -> Any:
         return given
     options = dict(given)
     if "name" not in options:
-        raise ValueError(f"`measures`: {given!r} has no 'name'.")
+        raise ValueError(f"`measures`: {given!r} has no 'name', such as 'linear_cka'.")
     return options.pop("name"), options
 
 
@@ -374,9 +378,3 @@ def _note_made(study: Study, step: str, key: str) -> None:
     made = {**_read_made(study), step: key}
     with atomic_write(study.out / _MADE) as temporary:
         temporary.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
-
-
-def _write_table(table: pd.DataFrame, file: Path) -> None:
-    with atomic_write(file) as temporary:
-        table.to_csv(temporary, index=False)
-        keep_previous(file)

@@ -23,10 +23,10 @@ PACKAGE = "pytorch_feature_analysis"
 LEVELS = {
     "0a": [
         *["_cells", "_checks", "_decoding", "_locks", "_threads", "_unpickling"],
-        *["_version", "cell_values", "name_patterns"],
+        *["_version", "cell_values", "name_patterns", "pattern_sources"],
     ],
-    "0b": ["_files", "_parallel", "dataframes", "gram", "matrices"],
-    "0c": ["aggregation", "csv_files", "feature_files", "json_files", "pattern_rows"],
+    "0b": ["_files", "_parallel", "close_patterns", "dataframes", "matrices"],
+    "0c": ["aggregation", "csv_files", "feature_files", "gram", "json_files", "pattern_rows"],
     "0d": ["probe_table"],
     "1a": [
         *["agreement", "checkpoints", "cornet_s", "decoding_folds", "dissimilarity"],
@@ -47,7 +47,7 @@ LEVELS = {
         *["similarity.predictivity", "similarity.rdm_agreement", "similarity.shape"],
         *["subset_files", "subsets", "tsne", "umap_points"],
     ],
-    "1c": ["embedding", "resampling", "similarity", "target_subsets"],
+    "1c": ["embedding", "resampling", "selection_reports", "similarity", "target_subsets"],
     "2a": [
         *["array_files", "arrow_columns", "image_sets", "model_arguments", "model_table"],
         *["models", "probe_training", "rdm_comparison", "rdm_stack", "stream"],
@@ -56,7 +56,8 @@ LEVELS = {
         *["accumulation", "activation_schema", "activation_sources", "activations"],
         *["anova_design", "chosen_measures", "decoding_plan", "linkage"],
         *["model_sets", "planning"],
-        *["probe_settings", "regroup", "stack_parquet", "stack_subset", "stimulus_names"],
+        *["probe_settings", "regroup", "stack_parquet", "stack_subset"],
+        *["stimulus_names", "stimulus_rows"],
         *["table_models", "bridges._content", "bridges._descriptors", "bridges._layout"],
         *["bridges.csv_long", "map_coordinates"],
     ],
@@ -92,7 +93,7 @@ LEVELS = {
     ],
     "4a": [
         *["consistency", "consistency_contrasts", "consistency_rdms", "similarity_tables"],
-        *["inference", "stimuli"],
+        *["disagreement", "inference", "stimuli"],
     ],
     "4b": ["layer_studies", "pair_correlations", "performance_gaps"],
     "4c": ["performance"],

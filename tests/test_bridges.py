@@ -1,5 +1,8 @@
 """Stacks to files of other formats and back: nothing is lost, or it is said."""
 
+import csv
+import io
+import itertools
 import logging
 import sys
 
@@ -9,6 +12,7 @@ import pytest
 from test_stack_files import assert_same, guide_stack, names, random_stack, with_provenance
 
 import pytorch_feature_analysis as pfa
+from pytorch_feature_analysis.bridges import csv_long
 from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS
 
 WHOLE = [".h5", ".hdf5", ".mat", ".npz", ".nc"]
@@ -235,6 +239,41 @@ def test_what_a_csv_file_cannot_hold_is_named(tmp_path):
     for suffix in ALL:
         with pytest.raises(TypeError, match="columns named 3; a"):
             pfa.write_rdms(stack, tmp_path / f"stack{suffix}")
+
+
+def test_a_csv_file_is_what_the_csv_module_writes(tmp_path, monkeypatch):
+    numbers = [0.0, -0.0, 1.0, 1e-5, 1e-4, 0.1 + 0.2, 1e9 + 0.5, 1e10 + 0.5, 1e16, 5e-324, np.inf]
+    names = ["50 % s", "a,b", 'say "hi"', "%s", "ü"]
+    monkeypatch.setattr(csv_long, "_PAIRS_AT_ONCE", 10)
+    rng = np.random.default_rng(0)
+    whole = np.concatenate([numbers, -np.array(numbers), [np.nan, *rng.normal(size=2)]])
+    matrices = [whole.reshape(5, 5), pfa.compute_rdm(rng.normal(size=(5, 9)), "L2")]
+    stack = pd.DataFrame({"layer": ["x, %d", "y"], "entry_keys": [names] * 2, "matrix": matrices})
+    pfa.write_rdms(stack.assign(pair=[("a", 1), ("b", 2)]), tmp_path / "stack.csv")
+    with (tmp_path / "stack.csv").open(encoding="utf-8", newline="") as file:
+        head, *lines = csv.reader(file)
+    places = [itertools.product(range(5), repeat=2), itertools.combinations(range(5), 2)]
+    expected = [
+        [str(k), layer, names[i], names[j], repr(float(matrix[i, j])), "" if n else pair]
+        for k, layer, matrix, pair in zip(
+            range(2), stack["layer"], matrices, ['["a",1]', '["b",2]'], strict=True
+        )
+        for n, (i, j) in enumerate(places[k])
+    ]
+    assert head == ["rdm", "layer", "item_1", "item_2", "value", "pair"]
+    assert lines == expected
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([head, *expected])
+    assert (tmp_path / "stack.csv").read_bytes().decode() == text.getvalue()
+
+
+def test_numbers_with_blanks_and_gaps_are_read(tmp_path):
+    text = "item_1,item_2,value\na,b, 1.5\na,c,NA\nb,c,\na,d,1e3\nb,d,.5\nc,d,-inf\n"
+    (tmp_path / "stack.csv").write_text(text)
+    (matrix,) = pfa.read_rdms(tmp_path / "stack.csv")["matrix"]
+    np.testing.assert_array_equal(
+        matrix[np.triu_indices(4, 1)], [1.5, np.nan, 1e3, np.nan, 0.5, -np.inf]
+    )
 
 
 def test_a_csv_file_is_a_long_table_that_pandas_reads(tmp_path):

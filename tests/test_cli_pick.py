@@ -89,13 +89,17 @@ def test_a_plain_matrix_will_do(folder, suffix):
 def test_the_chosen_pictures_are_drawn_on_a_sheet(folder):
     command = [folder / "stack.parquet", "-n", 4, "--montage", folder / "sheet.png"]
     command += ["--pictures", folder / "stimuli", "--pattern", "{kind}/{color}.png"]
-    run(*command, "--out", folder / "chosen.csv")
+    command += ["--out", folder / "chosen.csv"]
+    run(*command)
     with Image.open(folder / "sheet.png") as sheet:
         pixels = {tuple(pixel[:3]) for pixel in np.asarray(sheet).reshape(-1, 4).tolist()}
     for color in pd.read_csv(folder / "chosen.csv")["color"]:
         assert tuple(Image.new("RGB", (1, 1), color).getpixel((0, 0))) in pixels
     assert "exists; choose another name" in run(*command, code=2)
     run(*command, "--overwrite")
+    assert not (folder / "chosen.superseded.csv").exists()
+    run(*command, "-n", 3, "--overwrite")
+    assert len(pd.read_csv(folder / "chosen.superseded.csv")) == 4
 
 
 @pytest.mark.parametrize(

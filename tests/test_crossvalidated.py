@@ -4,9 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.linalg import sqrtm
 
 from pytorch_feature_analysis.crossvalidated import (
     correlation_distances,
+    correlation_distances_by_run,
     run_means,
     runs_in_common,
     squared_distances,
@@ -104,6 +106,30 @@ def test_correlation_distances_are_of_covariances_between_runs(missing):
         expected = 1 - c / np.sqrt(covariance(i, i) * covariance(j, j))
         assert found[i, j] == pytest.approx(expected, abs=1e-12)
     np.testing.assert_allclose(found, found.T, atol=1e-15)
+
+
+@pytest.mark.parametrize("missing", [0, 0.3])
+def test_whitened_correlations_are_those_of_patterns_times_the_root_of_each_pair(missing):
+    means, present = made(4, missing)
+    means += 3 * np.random.default_rng(9).normal(size=means.shape[1:])
+    means *= present[:, :, None]
+    tables = np.random.default_rng(5).normal(size=(N_RUNS, 20, N_CHANNELS))
+    covariances = [table.T @ table / 20 for table in tables]
+    # Oracle: scipy's root of a matrix, and the definition.
+    values = {}
+    for a, b in itertools.permutations(range(N_RUNS), 2):
+        root = np.linalg.inv(sqrtm((covariances[a] + covariances[b]) / 2))
+        for i, j in itertools.product(range(N_CONDITIONS), repeat=2):
+            if present[a, i] and present[b, j]:
+                one, other = means[a, i] @ root, means[b, j] @ root
+                values.setdefault((i, j), []).append(np.cov(one, other)[0, 1])
+    c = np.array([[np.mean(values[i, j]) for j in range(6)] for i in range(6)])
+    deviation = np.sqrt(np.diag(c))
+    expected = 1 - (c + c.T) / 2 / np.outer(deviation, deviation)
+    found = correlation_distances_by_run(means, present, covariances)
+    np.testing.assert_allclose(found, expected, atol=1e-10)
+    same = correlation_distances_by_run(means, present, [np.eye(N_CHANNELS)] * N_RUNS)
+    np.testing.assert_allclose(same, correlation_distances(means, present), atol=1e-12)
 
 
 def test_a_pattern_without_reliable_variance_has_no_correlation():

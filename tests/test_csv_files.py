@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import pytorch_feature_analysis as pfa
+from pytorch_feature_analysis.csv_files import write_table
 
 
 def results(layers=("conv1", "conv2"), accs=(0.5, 0.75)):
@@ -23,6 +24,16 @@ def test_a_new_file_is_what_pandas_writes(tmp_path):
     assert path.read_text(encoding="utf-8") == results().to_csv()
     pd.testing.assert_frame_equal(pd.read_csv(path, index_col=0), results())
     assert [file.name for file in tmp_path.iterdir()] == ["new.csv"]
+
+
+def test_a_table_that_is_replaced_is_kept_unless_it_is_the_same(tmp_path, caplog):
+    path = tmp_path / "table.csv"
+    for number in (1, 1, 2, 2):
+        write_table(pd.DataFrame({"a": [number], "b": ["x"]}, index=[7]), path)
+    assert path.read_text() == "a,b\n2,x\n"
+    assert (tmp_path / "table.superseded.csv").read_text() == "a,b\n1,x\n"
+    assert len(list(tmp_path.iterdir())) == 2
+    assert caplog.text.count("would have been overwritten") == 1
 
 
 def test_an_empty_file_counts_as_none(tmp_path):

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist, pdist, squareform
 
-from pytorch_feature_analysis import gram
+from pytorch_feature_analysis import close_patterns, gram, pattern_sources
 from pytorch_feature_analysis._threads import blas_threads, n_blas_threads
-from pytorch_feature_analysis.gram import as_source, pattern_geometry
+from pytorch_feature_analysis.gram import pattern_geometry
 from pytorch_feature_analysis.pattern_rows import Chosen, Gathered, Slots, SpillFile, Table
+from pytorch_feature_analysis.pattern_sources import as_source
 
 N_UNITS = 3000
 
@@ -173,13 +174,13 @@ def test_near_copies_are_not_taken_for_copies():
 def test_of_many_exact_copies_only_one_enters_the_product(monkeypatch):
     patterns = noise(2, 8000).astype(np.float32)
     entered = []
-    real = gram._squared_distances
+    real = close_patterns._squared_distances
 
     def counted(patterns, rows, means, scales):
         entered.append(len(rows))
         return real(patterns, rows, means, scales)
 
-    monkeypatch.setattr(gram, "_squared_distances", counted)
+    monkeypatch.setattr(close_patterns, "_squared_distances", counted)
     geometry = pattern_geometry(np.repeat(patterns, 100, axis=0))
     assert entered == [2]
     assert np.unique(geometry.corr()).size == 2
@@ -191,13 +192,13 @@ def test_many_near_copies_cost_a_few_products_at_most(small, monkeypatch):
     near = patterns[0] + small * patterns
     near[:5] = patterns[:5]
     readings = []
-    real = gram._standardised_chunks
+    real = close_patterns._standardised_chunks
 
     def counted(patterns, rows, means, scales):
         readings.append(len(rows))
         return real(patterns, rows, means, scales)
 
-    monkeypatch.setattr(gram, "_standardised_chunks", counted)
+    monkeypatch.setattr(close_patterns, "_standardised_chunks", counted)
     pattern_geometry(near)
     # In readings of all patterns; a loop over the pairs would be about 200 of them.
     assert sum(readings) < 5 * 200
@@ -377,8 +378,8 @@ def test_patterns_are_not_changed():
 def test_the_length_of_the_chunks_changes_no_more_than_rounding(monkeypatch):
     patterns = noise(6, 5000)
     whole = all_of(pattern_geometry(patterns))
-    monkeypatch.setattr(gram, "_CHUNK_ELEMENTS", 7)
-    monkeypatch.setattr(gram, "_SHORTEST_CHUNK", 7)
+    monkeypatch.setattr(pattern_sources, "_CHUNK_ELEMENTS", 7)
+    monkeypatch.setattr(pattern_sources, "_SHORTEST_CHUNK", 7)
     for found, expected in zip(all_of(pattern_geometry(patterns)), whole, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
@@ -434,7 +435,7 @@ def test_many_patterns_are_multiplied_by_one_thread_after_the_other():
 
 def test_sums_in_parts_are_those_of_the_whole(monkeypatch):
     patterns = noise(30, 9000)
-    monkeypatch.setattr(gram, "_CHUNK_ELEMENTS", 1024)
+    monkeypatch.setattr(pattern_sources, "_CHUNK_ELEMENTS", 1024)
     whole = {}
     for parts in (1, 3, 8):
         monkeypatch.setattr(gram, "_PARTS", parts)

@@ -187,6 +187,37 @@ def test_orders_and_draws_do_not_depend_on_rows_order_or_anything_else():
     assert (other["p"] != whole["p"]).any()
 
 
+def shuffled(frame, *places):
+    """The same RDMs, with the entries of some rows in another order each."""
+    matrices, entry_keys = frame["matrix"].tolist(), frame["entry_keys"].tolist()
+    for place in places:
+        order = np.random.default_rng(place).permutation(N)
+        matrices[place] = matrices[place][np.ix_(order, order)]
+        entry_keys[place] = [entry_keys[place][k] for k in order]
+    return frame.assign(matrix=matrices, entry_keys=entry_keys)
+
+
+@pytest.mark.parametrize("nan_policy", ["omit", "pairwise"])
+@pytest.mark.parametrize("method", ["pearson", "spearman", "whitened_cosine"])
+def test_where_the_entries_of_a_row_stand_changes_nothing(nan_policy, method):
+    rows, subjects = stack_of(0, 1, 2, 3), brains(3)
+    rows["matrix"] = [with_missing(rdm(0), (0, 1)), rdm(1), with_missing(rdm(2), (4, 7)), rdm(3)]
+    first, second, third = subjects["matrix"]
+    subjects["matrix"] = [first, with_missing(second, (2, 9)), third]
+    options = {"method": method, "nan_policy": nan_policy}
+    whole = pfa.compare_to_reference(rows, subjects, num_perms=20, num_boot=20, **options)
+    assert set(whole["n_pairs"]) == ({63} if nan_policy == "omit" else {64, 65})
+    fits = pfa.compare_fits(rows, subjects, num_boot=20, **options)
+    for turned, other in (
+        (shuffled(rows, 0, 2), subjects),
+        (shuffled(rows, 0, 1, 3), shuffled(subjects, 0, 2)),
+    ):
+        again = pfa.compare_to_reference(turned, other, num_perms=20, num_boot=20, **options)
+        pd.testing.assert_frame_equal(again, whole, rtol=0, atol=1e-12)
+        again = pfa.compare_fits(turned, other, num_boot=20, **options)
+        pd.testing.assert_frame_equal(again, fits, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("method", ["pearson", "kendall_tau_a"])
 def test_any_number_of_workers_gives_the_same(method, monkeypatch):
     monkeypatch.setattr("pytorch_feature_analysis.permuted_items._ORDERS_A_JOB", 7)

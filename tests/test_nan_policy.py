@@ -155,6 +155,43 @@ def matrices(first, **options):
     return pfa.plot_rdm(stack_of(first), **options)
 
 
+@figure_of
+def datasets(first, **options):
+    stack = stack_of(first, rdm(1), variable="dataset")
+    return pfa.plot_dataset_scatter(stack, "dataset0", "dataset1", **options)
+
+
+@figure_of
+def spread(first, **options):
+    return pfa.plot_similarity_spread(many(first, variable="dataset"), **options)
+
+
+def by_measures(first):
+    return many(first, variable="dissim_metric", values=["linear_cka", "nbs", "procrustes"])
+
+
+@figure_of
+def measure_map(first, **options):
+    return pfa.plot_measure_comparison(by_measures(first), **options)
+
+
+def measure_table(first, **options):
+    return pfa.compare_measures(by_measures(first), **options)
+
+
+def metric_of(name, matrix):
+    """A metric that gives a matrix of the rows of an identity."""
+    return name, lambda x, y: matrix[x.argmax(), y.argmax()]
+
+
+@figure_of
+def metric_maps(first, ax, **options):
+    other = ax.figure.add_axes((0.8, 0, 0.1, 0.1))
+    frame = pd.DataFrame({"activations": [np.eye(N)], "entry_keys": [NAMES]})
+    metrics = [metric_of("given", first), metric_of("other", rdm(1))]
+    pfa.plot_metric_comparison(frame, metrics=metrics, axes=[ax, other], **options)
+
+
 def order(first, **options):
     return pfa.linkage_order(stack_of(first), **options)
 
@@ -217,6 +254,11 @@ TABLE = [
     (model_map, pfa.plot_model_map, OF_ONE, "omit", "`rdm_df`", "row 10"),
     (heat_map, pfa.plot_heatmap, ALL, "pairwise", "`rdm_df`", "row 10"),
     (matrices, pfa.plot_rdm, ALL, "pairwise", "`rdm_df`", "row 10"),
+    (datasets, pfa.plot_dataset_scatter, ALL, "omit", "`similarity_df`", "row 10"),
+    (spread, pfa.plot_similarity_spread, ALL, "omit", "`similarity_df`", "row 10"),
+    (measure_map, pfa.plot_measure_comparison, ALL, "pairwise", "`similarity_df`", "row 10"),
+    (measure_table, pfa.compare_measures, ALL, "pairwise", "`similarity_df`", "row 10"),
+    (metric_maps, pfa.plot_metric_comparison, ALL, "pairwise", "`activations_df`", "'given'"),
     (order, pfa.linkage_order, OF_ONE, "omit", "`rdm_df`", "row 10"),
     (extreme, pfa.get_extreme_dissims_total, OF_ONE, "omit", "`input_rdm`", ""),
     (matching, pfa.get_dissims_that_match, OF_ONE, "omit", "`input_rdm`", ""),
@@ -695,3 +737,48 @@ def test_what_the_shared_functions_say_of_a_small_matrix():
     one_sided[0, 1] = np.inf
     assert np.isnan(known_matrix(one_sided, "raise", owner="it")[0, 1])
     assert finite_or_nan(matrix) is matrix
+
+
+def test_metrics_are_drawn_of_the_stimuli_and_cells_that_all_have():
+    frame = pd.DataFrame({"activations": [np.eye(N)], "entry_keys": [NAMES]})
+    metrics = [metric_of(f"metric {k}", matrix) for k, matrix in enumerate(HOLED)]
+    kept = np.ix_(*[[k for k in range(N) if k != 3]] * 2)
+    for policy, expected in (
+        ("pairwise", HOLED),
+        ("omit", [np.where(LACKING, np.nan, matrix)[kept] for matrix in HOLED]),
+    ):
+        axes = pfa.plot_metric_comparison(frame, metrics=metrics, nan_policy=policy, show=False)
+        for ax, matrix in zip(axes, expected, strict=True):
+            np.testing.assert_array_equal(ax.images[0].get_array().filled(np.nan), matrix)
+        plt.close(axes[0].figure)
+
+
+def test_a_metric_without_any_cell_leaves_nothing_to_draw():
+    with pytest.raises(ValueError, match="every stimulus is without any finite cell"):
+        metric_maps(np.full((N, N), np.nan), nan_policy="omit")
+    assert np.isnan(metric_maps(np.full((N, N), np.nan))[0]).all()
+
+
+def test_measures_are_compared_on_the_pairs_that_both_or_all_have():
+    stack = stack_of(*HOLED, variable="dissim_metric", values=["linear_cka", "nbs", "procrustes"])
+    pairwise = pfa.compare_measures(stack)
+    omit = pfa.compare_measures(stack, nan_policy="omit")
+    assert omit["n_pairs"].tolist() == [COMMON.sum()] * 2
+    for k, own in enumerate(HOLED[1:]):
+        x, y = upper(HOLED[0]), upper(own)
+        both = np.isfinite(x) & np.isfinite(y)
+        assert pairwise["n_pairs"][k] == both.sum()
+        r = np.corrcoef(x[both], y[both])[0, 1]
+        assert pairwise["r"][k] == pytest.approx(r, abs=1e-12)
+        r = np.corrcoef(x[COMMON], y[COMMON])[0, 1]
+        assert omit["r"][k] == pytest.approx(r, abs=1e-12)
+
+
+def test_the_spread_is_of_the_pairs_that_all_have_or_two():
+    stack = stack_of(*HOLED, variable="dataset")
+    mean, sd = np.nanmean(HOLED, axis=0), np.nanstd(HOLED, axis=0, ddof=1)
+    for policy, drawn in (("omit", COMMON), ("pairwise", np.ones(28, dtype=bool))):
+        ax = pfa.plot_similarity_spread(stack, nan_policy=policy, show=False)
+        points = ax.collections[0].get_offsets()
+        np.testing.assert_allclose(points, np.c_[upper(mean), upper(sd)][drawn], atol=1e-12)
+        plt.close(ax.figure)

@@ -7,7 +7,12 @@ from rsatoolbox.data.noise import cov_from_residuals, cov_from_unbalanced
 from sklearn.covariance import ledoit_wolf
 
 import pytorch_feature_analysis as pfa
-from pytorch_feature_analysis.noise_covariance import covariance_from, covariance_of, whitened
+from pytorch_feature_analysis.noise_covariance import (
+    covariance_from,
+    covariance_of,
+    whitened,
+    whitened_by_channel,
+)
 
 METHODS = ("shrinkage_diag", "shrinkage_eye", "full", "diag")
 
@@ -101,6 +106,26 @@ def test_whitened_products_are_those_by_the_inverse(method):
     one, other = whitened([x, y], covariance)
     expected = np.einsum("abi,ij,abj->ab", x, np.linalg.inv(full), y)
     np.testing.assert_allclose(np.einsum("abi,abi->ab", one, other), expected, rtol=1e-8)
+
+
+def test_by_the_symmetric_root_channels_stay_what_they_are():
+    rng = np.random.default_rng(0)
+    table, samples = rng.normal(size=(5, 6)), rng.normal(size=(40, 6)) * np.arange(1, 7)
+    covariance = np.cov(samples.T)
+    (found,) = whitened_by_channel([table], covariance)
+    np.testing.assert_allclose(found @ found.T, table @ np.linalg.inv(covariance) @ table.T)
+    order = rng.permutation(6)
+    turned = table[:, order], covariance[np.ix_(order, order)]
+    np.testing.assert_allclose(whitened_by_channel(turned[:1], turned[1])[0], found[:, order])
+    # Of triangular roots it does not hold.
+    (one,), (other,) = whitened([table], covariance), whitened(turned[:1], turned[1])
+    assert not np.allclose(one[:, order], other)
+    (of_diagonal,) = whitened_by_channel([table], np.array([1.0, 4, 9, 16, 25, 36]))
+    np.testing.assert_allclose(of_diagonal, table / np.arange(1, 7))
+    with pytest.raises(ValueError, match="is singular"):
+        whitened_by_channel([table], np.ones((6, 6)))
+    with pytest.raises(ValueError, match="differs too much for a root"):
+        whitened_by_channel([table], np.diag([1e-20, 1, 1, 1, 1, 1]))
 
 
 def test_what_is_singular_says_so_and_names_shrinkage():

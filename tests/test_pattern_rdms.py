@@ -153,6 +153,47 @@ def unbalanced():
     }
 
 
+def test_a_whitened_correlation_worked_by_hand():
+    # In units of noise (1, 2, 2) and less their means, the patterns are (-1, 0, 1) and (-1, 1, 0)
+    # in both runs: c is 2 for each with itself, and 1 between.
+    patterns = np.array([[0.0, 2, 4], [0, 4, 2]] * 2)
+    one = {"activations": patterns, "entry_keys": ["a", "b"] * 2, "run": [1, 1, 2, 2]}
+    frame = frame_of(one, covariance=[np.diag([1.0, 4, 4])])
+    metrics = ["cv_whitened_corr", "cv_corr"]
+    stack = pfa.get_pattern_rdms(frame, metrics, noise="covariance")
+    assert stack["matrix"][0][0, 1] == pytest.approx(1 - 1 / 2)
+    # As they are, they are (-2, 0, 2) and (-2, 2, 0): the same here, as both channels have 4.
+    assert stack["matrix"][1][0, 1] == pytest.approx(1 - 1 / 2)
+    frame = frame_of(one, covariance=[np.diag([1.0, 1, 4])])
+    # In units of (1, 1, 2): (0, 2, 2) and (0, 4, 1), less their means (-4, 2, 2) and (-5, 7, -2)
+    # thirds, whose products are 24, 78 and 30 ninths.
+    stack = pfa.get_pattern_rdms(frame, metrics, noise="covariance")
+    assert stack["matrix"][0][0, 1] == pytest.approx(1 - 30 / np.sqrt(24 * 78))
+    assert stack["matrix"][1][0, 1] == pytest.approx(1 / 2)
+    assert stack["noise"].tolist() == ["covariance", None]
+
+
+def test_whitened_correlations_take_the_noise_that_crossnobis_takes(one):
+    metrics = ["cv_whitened_corr", "cv_corr"]
+    plain, same = pfa.get_pattern_rdms(frame_of(one), metrics, noise=None)["matrix"]
+    np.testing.assert_array_equal(plain, same)
+    with_noise = frame_of(one, covariance=[np.cov(np.random.default_rng(0).normal(size=(P, 30)))])
+    for options in ({}, {"noise_by_run": True}, {"noise": "runs"}):
+        found = pfa.get_pattern_rdms(frame_of(one), metrics, **options)
+        assert not np.allclose(found["matrix"][0], found["matrix"][1], atol=0.01)
+    # The order of channels makes no difference.
+    order = np.random.default_rng(1).permutation(P)
+    turned = {**one, "activations": one["activations"][:, order]}
+    covariance = with_noise["covariance"][0][np.ix_(order, order)]
+    np.testing.assert_allclose(
+        pfa.get_pattern_rdms(with_noise, metrics, noise="covariance")["matrix"][0],
+        pfa.get_pattern_rdms(
+            frame_of(turned, covariance=[covariance]), metrics, noise="covariance"
+        )["matrix"][0],
+        atol=1e-12,
+    )
+
+
 # Not rsatoolbox 0.3.2: where runs lack conditions, calc_rdm raises (shapes that do not fit), and
 # calc_rdm_unbalanced takes products of a condition with itself from other runs than those with
 # another one. Without noise, four conditions in three runs, and 5 added to all patterns of a run:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from pytorch_feature_analysis import pattern_rows
-from pytorch_feature_analysis.gram import as_source
 from pytorch_feature_analysis.pattern_rows import Arena, Chosen, Gathered, Slots, SpillFile, Table
+from pytorch_feature_analysis.pattern_sources import as_source
 
 N_SLOTS, N_UNITS = 9, 3000
 

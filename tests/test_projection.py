@@ -19,7 +19,8 @@ from made_runs import (
 from PIL import Image
 
 import pytorch_feature_analysis as pfa
-from pytorch_feature_analysis.gram import as_source, pattern_geometry
+from pytorch_feature_analysis.gram import pattern_geometry
+from pytorch_feature_analysis.pattern_sources import as_source
 from pytorch_feature_analysis.projection import Projected, Projector
 
 N_UNITS, N_NUMBERS = 5000, 50

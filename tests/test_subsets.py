@@ -7,7 +7,7 @@ import pytest
 from made_matrices import LINE, noise
 
 import pytorch_feature_analysis as pfa
-from pytorch_feature_analysis import subsets
+from pytorch_feature_analysis import selection_reports, subsets
 
 
 def total(rdm, indices):
@@ -233,7 +233,7 @@ def test_the_report_says_how_good_a_choice_is(direction, monkeypatch):
     greedy = pfa.get_extreme_dissims_total(rdm, 4, direction=direction, method="greedy")[1]
     assert report.greedy_mean == pytest.approx(total(rdm, greedy) / 12)
     # Beyond counting, no choice is beyond the bound.
-    monkeypatch.setattr(subsets, "FEW_SETS", 1)
+    monkeypatch.setattr(selection_reports, "FEW_SETS", 1)
     loose = pfa.selection_report(rdm, best, direction=direction)
     assert not loose.is_exact
     assert loose.gap > 0

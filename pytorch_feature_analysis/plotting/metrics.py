@@ -11,10 +11,16 @@ import pandas as pd
 
 from pytorch_feature_analysis.activation_schema import check_activations
 from pytorch_feature_analysis.chosen_measures import direction_of
-from pytorch_feature_analysis.dissimilarity import check_metrics, compute_rdms
-from pytorch_feature_analysis.matrices import pearson
+from pytorch_feature_analysis.dissimilarity import Metric, check_metrics, compute_rdms
+from pytorch_feature_analysis.matrices import dead_items, pearson
 from pytorch_feature_analysis.measure_comparison import pairs_with_reference
 from pytorch_feature_analysis.metric_comparison import RDM_METRICS
+from pytorch_feature_analysis.missing_cells import (
+    cells_of_pairs,
+    check_nan_policy,
+    finite_or_nan,
+    refuse_missing,
+)
 from pytorch_feature_analysis.plotting._paper import (
     COLUMN_INCHES,
     POINTS,
@@ -48,6 +54,7 @@ def plot_metric_comparison(
     *,
     reference: str = "linear_cka",
     names: Mapping[str, str] | None = None,
+    nan_policy: str = "pairwise",
     cmap: Any = "magma",
     fig_title: str | None = None,
     axes: Sequence[Axes] | None = None,
@@ -69,6 +76,11 @@ def plot_metric_comparison(
         The measure on the abscissa of the further panel, as in `compare_measures`.
     names : dict, optional
         What metrics and measures are called in the figure, where not by their names.
+    nan_policy : {'pairwise', 'omit', 'raise'}, default 'pairwise'
+        What happens to missing cells (NaN or infinite), as of stimuli without variance.
+        'pairwise': they are grey in the RDMs that lack them. 'omit': stimuli without any finite
+        cell in some RDM are left out of all, and cells that any lacks are grey in all. 'raise': an
+        error that names metrics and counts. For the further panel, as in `compare_measures`.
     cmap : str or matplotlib colormap, default 'magma'
         Colours of the RDMs, each from its least to its largest cell off the diagonal, as its bar
         says. Missing cells are grey.
@@ -90,7 +102,8 @@ def plot_metric_comparison(
     Raises
     ------
     ValueError
-        Several rows of activations; another number of axes; `names` of nothing that is drawn.
+        Several rows of activations; another number of axes; `names` of nothing that is drawn;
+        missing cells with 'raise'.
 
     See Also
     --------
@@ -114,13 +127,14 @@ def plot_metric_comparison(
     from pytorch_feature_analysis.plotting import _arguments, _figure
 
     chosen = check_metrics(metrics, argument="metrics")
+    check_nan_policy(nan_policy)
     checked = check_activations(activations_df)
     if len(checked) != 1:
         raise ValueError(
             f"`activations_df` must have one row, and has {len(checked)}: the RDMs of one"
             " representation are drawn. Take one with df_filter."
         )
-    clouds = None if similarity_df is None else _clouds_of(similarity_df, reference)
+    clouds = None if similarity_df is None else _clouds_of(similarity_df, reference, nan_policy)
     measures = [] if clouds is None else [reference, *clouds]
     called = _arguments.check_names(
         names, [*(metric.name for metric in chosen), *measures], what=_NAMED
@@ -129,7 +143,7 @@ def plot_metric_comparison(
     n_panels = len(chosen) + (clouds is not None)
     own = _arguments.check_panels(axes, n_panels)
     palette = _palette(cmap)
-    rdms = compute_rdms(checked["activations"].iloc[0], chosen)
+    rdms = _known_rdms(checked["activations"].iloc[0], chosen, nan_policy)
 
     def draw(panels: list[Axes]) -> list[Axes]:
         for target, metric, rdm in zip(panels, chosen, rdms, strict=False):
@@ -155,6 +169,7 @@ def plot_measure_comparison(
     reference: str = "linear_cka",
     *,
     names: Mapping[str, str] | None = None,
+    nan_policy: str = "pairwise",
     legend: bool = True,
     fig_title: str | None = None,
     ax: Axes | None = None,
@@ -173,6 +188,8 @@ def plot_measure_comparison(
         The measure on the abscissa, as in `compare_measures`.
     names : dict, optional
         What measures are called in the figure, where not by their names.
+    nan_policy : {'pairwise', 'omit', 'raise'}, default 'pairwise'
+        What happens to missing dissimilarities, as in `compare_measures`.
     legend : bool, default True
         Say below which points are which measure, and their correlation with the reference.
     fig_title : str, optional
@@ -220,7 +237,7 @@ def plot_measure_comparison(
     """
     from pytorch_feature_analysis.plotting import _arguments, _figure
 
-    clouds = _clouds_of(similarity_df, reference)
+    clouds = _clouds_of(similarity_df, reference, nan_policy)
     called = _arguments.check_names(names, [reference, *clouds], what=_NAMED)
     save_to = _figure.check_save_opts(save_opts)
     _arguments.check_axes(ax, 2)
@@ -234,12 +251,34 @@ def plot_measure_comparison(
     return target
 
 
+def _known_rdms(table: np.ndarray, metrics: Sequence[Metric], nan_policy: str) -> list[np.ndarray]:
+    """RDMs by all metrics, with NaN for what is missing."""
+    rdms = np.stack([finite_or_nan(rdm) for rdm in compute_rdms(table, metrics)])
+    refuse_missing(
+        nan_policy,
+        map(cells_of_pairs, rdms),
+        owner="`activations_df`",
+        names=[f"'{metric.name}'" for metric in metrics],
+    )
+    if nan_policy == "omit":
+        kept = np.flatnonzero(~np.any([dead_items(rdm) for rdm in rdms], axis=0))
+        if not kept.size:
+            raise ValueError(
+                "`nan_policy` is 'omit', and every stimulus is without any finite cell by some"
+                " metric, so that nothing is left to draw. Leave such metrics out, or take"
+                " 'pairwise', which draws them grey."
+            )
+        rdms = rdms[:, kept[:, None], kept]
+        rdms = np.where(np.isnan(rdms).any(axis=0), np.nan, rdms)
+    return list(rdms)
+
+
 def _clouds_of(
-    similarity_df: pd.DataFrame, reference: str
+    similarity_df: pd.DataFrame, reference: str, nan_policy: str
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Dissimilarities by the reference and by each other measure, of the pairs of all groups."""
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-    for pairs in pairs_with_reference(similarity_df, reference):
+    for pairs in pairs_with_reference(similarity_df, reference, nan_policy):
         found.setdefault(pairs.measure, []).append((pairs.of_reference, pairs.of_measure))
     return {
         name: (np.concatenate([one for one, _ in of]), np.concatenate([other for _, other in of]))

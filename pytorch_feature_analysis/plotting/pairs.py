@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pytorch_feature_analysis.matrices import pearson
-from pytorch_feature_analysis.mean_rdms import get_mean_rdms
+from pytorch_feature_analysis.matrices import pearson, to_condensed
+from pytorch_feature_analysis.mean_rdms import mean_rows
+from pytorch_feature_analysis.missing_cells import check_nan_policy, refuse_missing
 from pytorch_feature_analysis.plotting._model_pairs import (
     FEWEST_PAIRS,
     categories_of,
@@ -59,6 +60,7 @@ def plot_dataset_scatter(
     model_table: pd.DataFrame | None = None,
     column: str | None = None,
     names: Mapping[Any, str] | None = None,
+    nan_policy: str = "omit",
     fig_title: str | None = None,
     ax: Axes | None = None,
     show: bool = True,
@@ -84,6 +86,10 @@ def plot_dataset_scatter(
     names : dict, optional
         What datasets, the measure and values of the column are called in the figure, where not by
         their names.
+    nan_policy : {'omit', 'pairwise', 'raise'}, default 'omit'
+        What happens to missing values (NaN or infinite). 'omit' and 'pairwise', which of two rows
+        are the same, leave out the pairs that either lacks; 'raise': an error that names rows and
+        counts.
     fig_title : str, optional
         A title above.
     ax : matplotlib Axes, optional
@@ -103,7 +109,7 @@ def plot_dataset_scatter(
     ------
     ValueError
         No such dataset, several rows of one (by several measures, say), fewer than three pairs of
-        models that both have, models that are not in the table.
+        models that both have, models that are not in the table; missing values with 'raise'.
 
     Examples
     --------
@@ -125,6 +131,7 @@ def plot_dataset_scatter(
     ('linear_cka on pets', 'r = 0.98')
     >>> plt.close(ax.figure)
     """
+    check_nan_policy(nan_policy)
     rows = [
         row_of(similarity_df, dataset_variable, value, argument=argument)
         for value, argument in ((dataset_1, "dataset_1"), (dataset_2, "dataset_2"))
@@ -145,6 +152,12 @@ def plot_dataset_scatter(
             for row, own in zip(rows, models, strict=True)
         )
     )
+    refuse_missing(
+        nan_policy,
+        [to_condensed(x), to_condensed(y)],
+        owner="`similarity_df`",
+        names=[f"row {row.name!r}" for row in rows],
+    )
     given = [dataset_1, dataset_2, measures[0]]
     points, kinds, called = _points_of(x, y, shared, model_table, column, names, given)
     measure = called.get(measures[0], measures[0])
@@ -161,6 +174,7 @@ def plot_similarity_spread(
     model_table: pd.DataFrame | None = None,
     column: str | None = None,
     names: Mapping[Any, str] | None = None,
+    nan_policy: str = "omit",
     fig_title: str | None = None,
     ax: Axes | None = None,
     show: bool = True,
@@ -176,7 +190,12 @@ def plot_similarity_spread(
     over : list of str, default ``['dataset']``
         Columns that tell apart what mean and standard deviation (ddof 1) are over, as in
         `get_mean_rdms`.
-    model_table, column, names, fig_title, ax, show, save_opts
+    model_table, column, names
+        As in `plot_dataset_scatter`.
+    nan_policy : {'omit', 'pairwise', 'raise'}, default 'omit'
+        What happens to missing values, as in `get_mean_rdms`: 'omit' leaves out the pairs that any
+        row lacks, 'pairwise' draws those that two rows or more have; 'raise' is an error.
+    fig_title, ax, show, save_opts
         As in `plot_dataset_scatter`.
 
     Returns
@@ -216,7 +235,7 @@ def plot_similarity_spread(
     stack = checked_stack(similarity_df, argument="similarity_df")
     stack = stack[stack["perm"] == "orig_data"]
     own = [name for name in stack.columns if name in {*similarity_df.columns, "entry_labels"}]
-    means = get_mean_rdms(stack[own], over)
+    means = mean_rows(stack[own], over, nan_policy=nan_policy, argument="similarity_df")
     mean = check_row(means[means["statistic"] == "mean"], argument="similarity_df")
     sd = means["matrix"][means["statistic"] == "sd"].item()
     measure = measure_of(mean)

@@ -76,7 +76,9 @@ def check_kernel(matrix: npt.ArrayLike, *, argument: str) -> np.ndarray:
     """Return a kernel in float64; raises unless it is square, symmetric and finite."""
     kernel = check_square(matrix, argument=argument).astype(np.float64)
     if not np.isfinite(kernel).all():
-        raise ValueError(f"`{argument}` holds NaN or infinite values.")
+        raise ValueError(
+            f"`{argument}` holds NaN or infinite values; leave out the stimuli that give them."
+        )
     if not np.allclose(kernel, kernel.T, rtol=1e-8, atol=1e-8 * np.abs(kernel).max(initial=0)):
         raise ValueError(f"`{argument}` is not symmetric, as a kernel is.")
     return kernel
