@@ -23,7 +23,7 @@ Pictures
     `rdm_mds` (also `my_mds`), `plot_mds_panels`, `plot_shepard`, `mds_coordinates`,
     `aligned_mds_coordinates`, `plot_rdm`, `plot_heatmap`, `linkage_order`, `plot_layers`,
     `plot_stack_graph`, `plot_metric_comparison`, `plot_measure_comparison`, `style_similarity`,
-    `plot_montage`. To be explored in a browser: `explore`.
+    `plot_montage`. As a page, to be explored in a browser: `explore`; to be read: `write_report`.
     Of a study of many models on many datasets: `plot_dataset_scatter`, `plot_similarity_spread`,
     `plot_consistency_boxes`, `plot_model_map`, `plot_similarity_against_gap`, `plot_sample_sizes`
 Choice of stimuli
@@ -166,6 +166,7 @@ from pytorch_feature_analysis.probes import fit_linear_probe, train_linear_probe
 from pytorch_feature_analysis.rdm_regression import regress_rdms
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 from pytorch_feature_analysis.rdms import get_rdms, plan_rdms
+from pytorch_feature_analysis.report import write_report
 from pytorch_feature_analysis.sample_sizes import sample_size_sensitivity
 from pytorch_feature_analysis.selection_reports import selection_report
 from pytorch_feature_analysis.similarity import MEASURES
@@ -368,4 +369,5 @@ __all__ = [
     "to_similarity",
     "train_linear_probe",
     "write_rdms",
+    "write_report",
 ]

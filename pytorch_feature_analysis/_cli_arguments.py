@@ -89,7 +89,7 @@ def check_new(file: str, argument: str, overwrite: bool, suffix: str = "") -> No
         raise click.UsageError(f"{file} exists; choose another name, or --overwrite.")
 
 
-def read_where(path: str, conditions: Sequence[str]) -> pd.DataFrame:
+def read_where(path: str, conditions: Sequence[str], *, provenance: bool = False) -> pd.DataFrame:
     """Read the rows of a stack that meet the conditions ``COLUMN=VALUE``."""
     wanted: dict[str, list[str]] = {}
     for condition in conditions:
@@ -98,7 +98,7 @@ def read_where(path: str, conditions: Sequence[str]) -> pd.DataFrame:
             raise ValueError(f"--where {condition!r} is no condition; write --where COLUMN=VALUE.")
         wanted.setdefault(column, []).append(text)
     if not wanted:
-        return read_rdms(path)
+        return read_rdms(path, provenance=provenance)
     # The matrices of other rows are never read.
     table = read_rdms(path, columns=list(wanted))
     where: list[tuple[str, list[Any]]] = []
@@ -116,7 +116,7 @@ def read_where(path: str, conditions: Sequence[str]) -> pd.DataFrame:
                 raise ValueError(_no_such_row(column, text, values, where))
         table = table[[value in chosen for value in table[column].tolist()]]
         where.append((column, chosen))
-    return read_rdms(path, where=where)
+    return read_rdms(path, where=where, provenance=provenance)
 
 
 def _is_meant(value: Any, text: str) -> bool:
@@ -223,6 +223,19 @@ def find_pictures(table: pd.DataFrame, row: pd.Series) -> dict[Any, str]:
             f"`folder` has no picture of any entry of this RDM; the entries are:"
             f" {_in_words(list(labels))}."
         )
+    return pictures
+
+
+def pictures_of_all(table: pd.DataFrame, stack: pd.DataFrame) -> dict[Any, str]:
+    """Return the picture of each entry, which is the same in all RDMs, or raise."""
+    pictures: dict[Any, str] = {}
+    for _, row in stack.iterrows():
+        for key, path in find_pictures(table, row).items():
+            if pictures.setdefault(key, path) != path:
+                raise ValueError(
+                    f"the entry {key!r} has other pictures in other RDMs, {pictures[key]} and"
+                    f" {path}. Choose RDMs of the same images by --where."
+                )
     return pictures
 
 

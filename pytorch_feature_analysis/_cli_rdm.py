@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import click
-import pandas as pd
 
-from pytorch_feature_analysis._cli_arguments import find_pictures, read_where
+from pytorch_feature_analysis._cli_arguments import pictures_of_all, read_where
 from pytorch_feature_analysis._cli_messages import Step
 from pytorch_feature_analysis._cli_options import example, nan_policy_option, where_option
 from pytorch_feature_analysis.image_folder import read_image_folder
@@ -81,7 +80,7 @@ def rdm(
     stack = check_rdm_stack(read_where(rdm_df, where))
     pictures = None
     if folder is not None:
-        pictures = _pictures_of_all(read_image_folder(folder, str(pattern)), stack)
+        pictures = pictures_of_all(read_image_folder(folder, str(pattern)), stack)
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -89,16 +88,3 @@ def rdm(
         stack, pictures=pictures, half=half or False, show=False, save_opts=save_opts, **options
     )
     click.echo(f"{save_opts}: {len(stack)} {'RDM' if len(stack) == 1 else 'RDMs'}")
-
-
-def _pictures_of_all(table: pd.DataFrame, stack: pd.DataFrame) -> dict[Any, str]:
-    """Return the picture of each entry, which is the same in all RDMs, or raise."""
-    pictures: dict[Any, str] = {}
-    for _, row in stack.iterrows():
-        for key, path in find_pictures(table, row).items():
-            if pictures.setdefault(key, path) != path:
-                raise ValueError(
-                    f"the entry {key!r} has other pictures in other RDMs, {pictures[key]} and"
-                    f" {path}. Choose RDMs of the same images by --where."
-                )
-    return pictures

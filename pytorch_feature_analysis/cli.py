@@ -43,6 +43,7 @@ from pytorch_feature_analysis._cli_options import (
 )
 from pytorch_feature_analysis._cli_pick import pick
 from pytorch_feature_analysis._cli_rdm import rdm
+from pytorch_feature_analysis._cli_report import report
 from pytorch_feature_analysis._cli_study import STUDY_COMMANDS
 from pytorch_feature_analysis._cli_units import anova, decode
 from pytorch_feature_analysis._parallel import using_scheduler
@@ -300,5 +301,5 @@ def meta(
     click.echo(what_is_in(stack, out_fname))
 
 
-for command in (anova, decode, explore, mds, pick, rdm, *STUDY_COMMANDS):
+for command in (anova, decode, explore, mds, pick, rdm, report, *STUDY_COMMANDS):
     main.add_command(command)

@@ -122,12 +122,15 @@ LEVELS = {
         *["plotting.study", "plotting.table"],
     ],
     "6a": ["_explorer_data", "_explorer_page", "_explorer_pictures"],
-    "6b": ["explorer"],
+    "6b": ["explorer", "report"],
     "6c": ["__init__"],
     "6d": ["demo_digits", "demo_figures"],
     "6e": ["demo"],
     "7a": ["_cli_arguments", "_cli_messages", "_cli_options"],
-    "7b": ["_cli_explore", "_cli_maps", "_cli_pick", "_cli_rdm", "_cli_study", "_cli_units"],
+    "7b": [
+        *["_cli_explore", "_cli_maps", "_cli_pick", "_cli_rdm", "_cli_report", "_cli_study"],
+        "_cli_units",
+    ],
     "7c": ["cli"],
     "7d": ["__main__"],
 }

@@ -614,7 +614,8 @@ def test_only_the_rows_that_are_meant_are_read_with_their_matrices(numbered, mon
 
     monkeypatch.setattr(_cli_arguments, "read_rdms", keep)
     read_where(str(numbered), ["layer=conv1"])
-    assert calls == [{"columns": ["layer"]}, {"where": [("layer", ["conv1"])]}]
+    chosen = {"where": [("layer", ["conv1"])], "provenance": False}
+    assert calls == [{"columns": ["layer"]}, chosen]
 
 
 # layers
@@ -641,9 +642,10 @@ def commands():
 
 
 def test_these_are_the_commands():
-    steps = ["anova", "decode", "demo", "explore", "layers", "mds", "meta", "pick", "rdm", "rdms"]
+    steps = ["anova", "decode", "demo", "layers", "mds", "meta", "pick", "rdm", "rdms"]
+    pages = ["explore", "report"]
     of_studies = ["consistency", "features", "probe", "similarity", "study"]
-    assert commands() == sorted([*steps, *of_studies])
+    assert commands() == sorted([*steps, *pages, *of_studies])
 
 
 @pytest.mark.parametrize("command", [None, *commands()])
