@@ -1,7 +1,6 @@
 """What README.rst shows can be typed as it stands (with random weights in place of trained)."""
 
 import re
-import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -32,37 +31,30 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_quickstart_runs(folder):
+def test_ten_lines_make_what_the_readme_says(folder, capsys):
     (quickstart,) = code_blocks("python")
     assert untrained(quickstart) != quickstart
+    assert len([line for line in quickstart.splitlines() if line]) == 10
     names = {}
     exec(compile(untrained(quickstart), "README.rst", "exec"), names)  # noqa: S102 - the README itself
 
-    # AlexNet's 21 layers and the image, in 2 networks, 2 activation types and 2 objects.
-    assert len(names["rdm_df"]) == 22 * 2 * 2 * 2
-    assert len(names["colors"]) == 1
-    # One RDM an object and activation type, of all layers of both networks.
-    assert [len(keys) for keys in names["layer_df"]["entry_keys"]] == [22 * 2] * 4
-    for name in ("colors.png", "layers.png"):
+    # 22 layers of AlexNet and 53 of ResNet-18, the image among them, of 2 objects in 2 ways.
+    assert len(names["rdm_df"]) == (22 + 53) * 2 * 2
+    assert [len(keys) for keys in names["layer_df"]["entry_keys"]] == [22 + 53] * 4
+    assert len(names["cup"]) == 1
+    for name in ("layers.png", "layers_map.png"):
         with Image.open(folder / name) as figure:
             assert min(figure.size) > 500
+    (shown,) = code_blocks("text")
+    assert capsys.readouterr().out.split() == shown.split()
 
 
-def test_the_commands_of_pfa_run(folder):
-    from click.testing import CliRunner
-
+def test_the_commands_that_the_readme_names_exist():
     from pytorch_feature_analysis.cli import main
 
-    of_pfa = [words[1:] for words in commands() if words[0] == "pfa"]
-    assert any("alexnet:trained" in words for words in of_pfa)
-    assert [words[0] for words in of_pfa] == ["layers", "rdms", "meta", "mds"]
-    for words in of_pfa:
-        words = [untrained(word) for word in words]
-        result = CliRunner().invoke(main, words)
-        assert result.exit_code == 0, f"pfa {shlex.join(words)}\n{result.output}"
-    assert (folder / "stack.parquet").is_file()
-    with Image.open(folder / "layers_of_cup.png") as figure:
-        assert min(figure.size) > 500
+    named = set(re.findall(r"``pfa (\w+) ", README))
+    assert named == {"explore", "report"}
+    assert named <= set(main.commands)
 
 
 def test_the_commands_of_make_exist():
@@ -77,8 +69,9 @@ def test_the_commands_of_make_exist():
 def test_the_files_that_the_readme_names_exist():
     figures = re.findall(r"^\.\. (?:image|figure):: (\S+)", README, re.MULTILINE)
     assert len(figures) == 1
-    names = [*figures, *re.findall(r"``([A-Z]+\.\w+|LICENSE)``", README)]
-    assert [name for name in names if not (ROOT / name).is_file()] == []
+    named = re.findall(r"``([A-Z]+\.\w+|LICENSE|tutorials|docs/(?!_build)[\w/.]+)``", README)
+    assert len(named) > 10
+    assert [name for name in [*figures, *named] if not (ROOT / name).exists()] == []
 
 
 def test_the_readme_opens_with_what_the_library_does_and_shows_a_figure_first():
