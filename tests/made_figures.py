@@ -19,7 +19,7 @@ KINDS = {
     "plant": ("fern", "oak", "moss", "tulip"),
     "vehicle": ("bicycle", "bus", "tram", "lorry"),
 }
-INKS = {"animal": "#0072B2", "plant": "#009E73", "vehicle": "#D55E00"}
+INKS = {"animal": "#0072B2", "plant": "#D55E00", "vehicle": "#009E73"}
 ITEMS = [(kind, name) for kind, names in KINDS.items() for name in names]
 LAYERS = ("conv1", "conv3", "conv5", "fc2")
 
@@ -106,7 +106,7 @@ def map_with_pictures(draw):
 
 @figure_of(pfa.rdm_mds, "repel")
 def map_with_pictures_moved(draw):
-    close = rdms(4, spreads=(2.2, 1.5, 1.0, 0.5)).iloc[[3]]
+    close = rdms(4, spreads=(2.2, 1.5, 1.0, 0.25)).iloc[[3]]
     return draw(
         close,
         cond_pics=pictures(),

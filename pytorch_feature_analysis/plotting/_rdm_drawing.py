@@ -76,7 +76,7 @@ class Drawing:
         )
         if cells is None:
             cells = [self._side / len(panel.keys) for panel in panels]
-        self._colours = colours_of_groups([group for panel in panels for group in panel.groups])
+        self._colours = colours_of_groups([kind for panel in panels for kind in panel.kinds])
         self.marks = [
             SideMarks(
                 cell,
@@ -146,33 +146,31 @@ class Drawing:
         """Colours of groups, where these are not named at their bars."""
         if all(marks.names_groups for marks in self.marks):
             return {}
-        return self._colours
+        drawn = {group for panel in self._panels for group in panel.groups}
+        return {group: colour for group, colour in self._colours.items() if group in drawn}
 
     def lay_out(self, bar: BarText | None, fig_title: str | None) -> Layout:
         """Place all panels in a figure of its own."""
         rooms = [self._room(k) for k in range(len(self._panels))]
         n_abreast = min(self._n_abreast, len(rooms))
-        width = max(self._side * n_abreast + rooms[0].left, _LEAST_WIDTH)
-        self._legend_columns = legend_columns(list(map(str, self._legend)), width)
         return lay_out(
             rooms,
             self._side,
             n_abreast,
             bar=bar,
-            title_lines=_broken(fig_title, width).count("\n") + 1 if fig_title else 0,
-            legend_lines=-(-len(self._legend) // self._legend_columns),
+            title=fig_title or "",
+            legend=list(map(str, self._legend)),
             least_width=_LEAST_WIDTH,
         )
 
-    def finish(self, figure: Figure, layout: Layout, fig_title: str | None) -> None:
+    def finish(self, figure: Figure, layout: Layout) -> None:
         """Write the title and the legend of a figure of its own."""
         width, height = layout.size
-        if fig_title:
-            room = max(self._side * self._n_abreast + layout.panels[0][0], _LEAST_WIDTH)
+        if layout.title:
             figure.text(
                 layout.middle / width,
-                layout.title / height,
-                _broken(fig_title, room),
+                1 - layout.margin / height,
+                layout.title,
                 fontsize=TITLE_POINTS,
                 ha="center",
                 va="top",
@@ -180,8 +178,8 @@ class Drawing:
         self._add_legend(
             figure,
             loc="lower center",
-            bbox_to_anchor=(layout.middle / width, layout.legend / height),
-            ncols=self._legend_columns,
+            bbox_to_anchor=(layout.middle / width, layout.margin / height),
+            ncols=layout.legend_columns,
         )
 
     def add_legend(self, target: Axes) -> None:
@@ -216,7 +214,3 @@ class Drawing:
             columnspacing=1.2,
             **options,
         )
-
-
-def _broken(title: str, room: float) -> str:
-    return in_lines(title, room, TITLE_POINTS)

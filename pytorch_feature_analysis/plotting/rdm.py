@@ -252,7 +252,7 @@ def plot_rdm(
                     ticks=MaxNLocator(_MOST_TICKS),
                 )
                 label_bar(colours, in_lines(label, layout.bar[3], POINTS + 1))
-            drawing.finish(figure, layout, fig_title)
+            drawing.finish(figure, layout)
         return _as_given(axes)
 
 
