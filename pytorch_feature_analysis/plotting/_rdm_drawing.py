@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +51,8 @@ class Drawing:
         Which half is left out: marks stand at the other.
     n_abreast
         How many panels stand side by side.
+    write
+        Makes texts legible.
     cells
         Inches of a cell of each panel, where axes are given; else a size is chosen.
     """
@@ -63,6 +65,7 @@ class Drawing:
         pictures: Mapping[Hashable, np.ndarray | None],
         half: bool | str,
         n_abreast: int,
+        write: Callable[[str], str],
         cells: Sequence[float] | None = None,
     ) -> None:
         self._panels, self._n_abreast = panels, n_abreast
@@ -76,6 +79,7 @@ class Drawing:
         )
         if cells is None:
             cells = [self._side / len(panel.keys) for panel in panels]
+        self._write = write
         self._colours = colours_of_groups([kind for panel in panels for kind in panel.kinds])
         self.marks = [
             SideMarks(
@@ -86,6 +90,7 @@ class Drawing:
                 panel.groups,
                 {key: pictures[key] for key in panel.keys if key in pictures},
                 self._colours,
+                write,
             )
             for cell, panel in zip(cells, panels, strict=True)
         ]
@@ -142,12 +147,16 @@ class Drawing:
             )
 
     @property
-    def _legend(self) -> dict[Hashable, Any]:
-        """Colours of groups, where these are not named at their bars."""
+    def _legend(self) -> list[tuple[str, Any]]:
+        """Names and colours of groups, where these are not named at their bars."""
         if all(marks.names_groups for marks in self.marks):
-            return {}
+            return []
         drawn = {group for panel in self._panels for group in panel.groups}
-        return {group: colour for group, colour in self._colours.items() if group in drawn}
+        return [
+            (self._write(str(group)), colour)
+            for group, colour in self._colours.items()
+            if group in drawn
+        ]
 
     def lay_out(self, bar: BarText | None, fig_title: str | None) -> Layout:
         """Place all panels in a figure of its own."""
@@ -159,7 +168,7 @@ class Drawing:
             n_abreast,
             bar=bar,
             title=fig_title or "",
-            legend=list(map(str, self._legend)),
+            legend=[text for text, _ in self._legend],
             least_width=_LEAST_WIDTH,
         )
 
@@ -193,16 +202,14 @@ class Drawing:
             loc="upper center",
             bbox_to_anchor=(0.5, 0),
             bbox_transform=target.transAxes + below,
-            ncols=legend_columns(list(map(str, self._legend)), width),
+            ncols=legend_columns([text for text, _ in self._legend], width),
         )
 
     def _add_legend(self, parent: Any, **options: Any) -> None:
         if not self._legend:
             return
         parent.legend(
-            handles=[
-                Patch(color=colour, label=str(group)) for group, colour in self._legend.items()
-            ],
+            handles=[Patch(color=colour, label=text) for text, colour in self._legend],
             frameon=False,
             fontsize=POINTS,
             borderaxespad=0,

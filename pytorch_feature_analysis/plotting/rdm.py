@@ -211,6 +211,7 @@ def plot_rdm(
             pictures=loaded,
             half=half,
             n_abreast=n_abreast,
+            write=written,
             cells=None if own is None else _cell_inches(own, panels),
         )
 
