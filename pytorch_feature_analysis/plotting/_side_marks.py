@@ -133,8 +133,7 @@ class SideMarks:
     def _is_upright(self, side: str) -> bool:
         """Whether names of groups run outward below or above, as they do beside."""
         return side in ("bottom", "top") and any(
-            text_inches(self.write(str(group)), self._group_points)
-            > 0.95 * self.cell * (last - first + 1)
+            self._inches_of(group, self._group_points) > 0.95 * self.cell * (last - first + 1)
             for group, first, last in self.runs
         )
 

@@ -13,11 +13,14 @@ from pytorch_feature_analysis.plotting._paper import POINTS, TITLE_POINTS, axes_
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Inches of a picture and the room between two, in shares of a picture.
-_PICTURE_INCHES = 1.0
+# Inches of a picture, and the least that are reckoned with; the room between two, and above a
+# label, in shares of a picture.
+_PICTURE_INCHES, _SMALLEST = 1.0, 0.2
 _GAP = 0.12
 _LABEL_ROOM = 0.09
-# Of a line of a label.
+# Inches of a line of a title.
+_TITLE_LINE = 0.2
+# Inches of a line of a label.
 _LINE_ROOM = 0.13
 _LONGEST_SIDE = 256
 
@@ -99,17 +102,22 @@ def plot_montage(
         longest_side=_LONGEST_SIDE,
     )
     width = n_columns * (1 + _GAP) - _GAP
-    unit = _PICTURE_INCHES if ax is None else axes_inches(ax)[0] / width
+    unit = _PICTURE_INCHES
+    if ax is not None:
+        room, up = axes_inches(ax)
+        # With labels of two lines.
+        high = (up / n_rows - 2 * _LINE_ROOM) / (1 + _GAP + _LABEL_ROOM)
+        unit = max(min(room / width, high), _SMALLEST)
     given = [] if labels is None else [str(label) for label in labels]
     with legible([*given, fig_title or ""]) as written:
         texts = [in_lines(written(text), unit * (1 + 0.5 * _GAP)) for text in given]
         lines = max((text.count("\n") + 1 for text in texts), default=0)
         step = 1 + _GAP + (_LABEL_ROOM + _LINE_ROOM * lines / unit if lines else 0.0)
         height = n_rows * step - _GAP
-        inches = (
-            max(width * _PICTURE_INCHES, 2.0) + 0.2,
-            height * _PICTURE_INCHES + 0.2 + (0.25 if fig_title else 0),
-        )
+        across = max(width * unit, 2.0)
+        title = in_lines(written(fig_title or ""), across, TITLE_POINTS)
+        above = _TITLE_LINE * (title.count("\n") + 1) + 0.05 if title else 0.0
+        inches = across + 0.2, height * _PICTURE_INCHES + 0.2 + above
         with _figure.drawing_axes(
             ax, plot_style=None, fig_size=inches, show=show, save_to=save_to
         ) as target:
@@ -138,6 +146,6 @@ def plot_montage(
                         clip_on=False,
                     )
             target.set(xlim=(0, width), ylim=(height, 0))
-            if fig_title:
-                target.set_title(written(fig_title), fontsize=TITLE_POINTS)
+            if title:
+                target.set_title(title, fontsize=TITLE_POINTS)
         return target
