@@ -14,12 +14,13 @@ SERIES := 'import sys; print("%d.%d" % sys.version_info[:2])'
 
 export MPLBACKEND ?= Agg
 
-.PHONY: help test lint demo bench agreement docs docs-quick clean distclean same-python
+.PHONY: help test lint baselines demo bench agreement docs docs-quick clean distclean same-python
 
 help:
 	@echo 'make demo       set up and run the main job, from real images to RDMs of RDMs'
 	@echo 'make test       set up and run lint, types, doctests and tests'
 	@echo 'make lint       of these, lint and types alone'
+	@echo 'make baselines  make the pictures anew that the tests compare figures with'
 	@echo 'make bench      set up and print the benchmark ratios'
 	@echo 'make agreement  make docs/agreement.rst anew: numbers beside those of other packages'
 	@echo 'make docs       set up and make the pages in docs/_build/html; docs-quick: without tutorials'
@@ -32,6 +33,11 @@ lint: $(VENV)/.installed-test | same-python
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Look at each that git says is another before it is committed.
+baselines: $(VENV)/.installed-test | same-python
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_figures.py -k looks_as_before \
+		--mpl-generate-path=tests/baseline
 
 demo: $(VENV)/.installed | same-python
 	$(BIN)/pfa demo

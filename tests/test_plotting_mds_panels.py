@@ -101,6 +101,15 @@ def test_paths_go_through_the_places_of_all_panels():
     np.testing.assert_allclose(dots_of(axes[-1]), places[2])
 
 
+@pytest.mark.parametrize("n_layers", [1, 2, 4, 7])
+def test_the_last_stretch_of_a_path_is_opaque_however_many_panels_there_are(n_layers):
+    # 0.2 + 0.8 is a little more than 1 as some of these numbers round it.
+    axes = drawn(layers(n_layers), trajectories=True, method="classical")
+    for lines in axes[-1].collections:
+        if isinstance(lines, LineCollection) and n_layers > 1:
+            assert lines.get_colors()[-1, 3] == 1
+
+
 def test_paths_can_be_those_of_chosen_entries_and_skip_panels():
     stack = layers()
     holed = stack.loc[1, "matrix"].copy()

@@ -49,6 +49,21 @@ def is_whole(path):
     )
 
 
+@pytest.mark.parametrize("title", ["short", "a title that is a good deal longer " * 7])
+@pytest.mark.parametrize("with_points", [False, True])
+def test_the_title_is_above_the_names_of_all_panels(title, with_points, stack):
+    measures = stack if with_points else None
+    axes = pfa.plot_metric_comparison(
+        activations().iloc[[1]], measures, fig_title=title, show=False
+    )
+    figure = axes[0].figure
+    figure.draw_without_rendering()
+    box = figure._suptitle.get_window_extent()
+    assert box.y1 <= figure.bbox.y1
+    assert box.y0 >= max(ax.title.get_window_extent().y1 for ax in axes)
+    assert box.y0 >= max(ax.get_window_extent().y1 for ax in axes)
+
+
 def test_each_rdm_is_drawn_under_its_name_in_its_own_colours():
     df = activations().iloc[[1]]
     axes = pfa.plot_metric_comparison(df, show=False)

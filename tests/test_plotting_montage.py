@@ -61,3 +61,26 @@ def test_pictures_that_cannot_be_drawn_are_named(tmp_path):
         pfa.plot_montage(colored(2), ["a"])
     with pytest.raises(ValueError, match="`pictures` has 2 pictures that cannot be read"):
         pfa.plot_montage([tmp_path / "none.png", *colored(1), tmp_path / "nothing.png"])
+
+
+def boxes_of(ax):
+    """Boxes of the labels and of the title, in pixels."""
+    ax.figure.draw_without_rendering()
+    texts = [text for text in [*ax.texts, ax.title] if text.get_text()]
+    return [text.get_window_extent() for text in texts]
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_long_labels_and_titles_are_broken_into_lines_that_keep_clear(given):
+    labels = [f"picture {k} has a name of many words" for k in range(6)]
+    ax = plt.subplots(figsize=(4, 5))[1] if given else None
+    title = "a title that is longer than the pictures are wide in all"
+    ax = pfa.plot_montage(colored(6), labels, columns=3, ax=ax, fig_title=title, show=False)
+    boxes = boxes_of(ax)
+    assert len(boxes) == 7
+    assert not any(boxes[i].overlaps(boxes[j]) for i in range(7) for j in range(i))
+    pictures = [image.get_window_extent() for image in ax.images]
+    assert not any(box.overlaps(picture) for box in boxes for picture in pictures)
+    whole = ax.figure.bbox
+    assert all(whole.x0 <= box.x0 and box.x1 <= whole.x1 for box in boxes)
+    assert all(whole.y0 <= box.y0 and box.y1 <= whole.y1 for box in boxes)

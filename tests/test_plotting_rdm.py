@@ -263,6 +263,53 @@ def test_groups_that_an_order_mixes_are_named_in_a_legend():
     assert not ax.lines
 
 
+def colours_of(ax):
+    """Colours of the bars of groups below, from left to right."""
+    ax.figure.draw_without_rendering()
+    bars = [(patch.get_window_extent(), patch) for patch in ax.get_children() if is_bar(patch)]
+    bottom = ax.get_window_extent().y0
+    below = sorted((box.x0, bar.get_facecolor()) for box, bar in bars if box.y1 < bottom)
+    return [colour for _, colour in below]
+
+
+@pytest.mark.parametrize("by", ["label", "dict"])
+def test_a_group_has_its_colour_in_whatever_order_entries_are(by):
+    one = stack()
+    keys = list(one["entry_keys"][0])
+    groups = "kind" if by == "label" else {key: key[0] for key in keys}
+    first = colours_of(pfa.plot_rdm(one, groups=groups, show=False))
+    mixed = colours_of(pfa.plot_rdm(one, order=keys[::-1], groups=groups, show=False))
+    assert len(set(first)) == 3
+    assert mixed == 2 * first[::-1]
+
+
+def test_groups_of_which_nothing_is_drawn_are_not_in_the_legend():
+    one = stack()
+    dead = one["matrix"][0].copy()
+    dead[[2, 5]] = dead[:, [2, 5]] = np.nan
+    groups = {key: key[0] for key in one["entry_keys"][0]}
+    order = list(one["entry_keys"][0])
+    ax = pfa.plot_rdm(
+        one.assign(matrix=[dead]), order=order, groups=groups, nan_policy="omit", show=False
+    )
+    (legend,) = ax.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("title", ["short", "a title that is a good deal longer " * 3])
+@pytest.mark.parametrize("options", [{"n": 6}, {"n": 6, "rows": 3}, {"n": 2}])
+def test_the_title_is_above_the_middle_of_the_cells_and_within_the_figure(title, options):
+    panels = np.ravel(pfa.plot_rdm(stack(**options), groups="kind", fig_title=title, show=False))
+    figure = panels[0].figure
+    (text,) = figure.texts
+    figure.draw_without_rendering()
+    box, whole = text.get_window_extent(), figure.bbox
+    ends = panels[0].get_window_extent().x0, panels[-1].get_window_extent().x1
+    assert (box.x0 + box.x1) / 2 == pytest.approx(np.mean(ends), abs=1)
+    assert whole.x0 < box.x0 < box.x1 < whole.x1
+    assert box.y0 > max(ax.title.get_window_extent().y1 for ax in panels) - 1
+
+
 def test_half_is_left_out_with_what_would_stand_beside_it():
     one = stack(n=4)
     lower = pfa.plot_rdm(one, half=True, show=False)

@@ -23,6 +23,8 @@ class EntryOrder:
     places: list[int]
     groups: list[Hashable]
     """The group of each position; None throughout where there are none."""
+    kinds: list[Hashable]
+    """All groups, in the order in which they are first named."""
     tree: np.ndarray | None = None
     """Of the first entries, by 'linkage', as `average_tree` gives it."""
 
@@ -33,11 +35,11 @@ def order_entries(
     """Order the entries of an RDM as is asked for, or raise."""
     ungrouped: list[Hashable] = [None] * len(keys)
     if order is None:
-        return EntryOrder(list(range(len(keys))), ungrouped)
+        return EntryOrder(list(range(len(keys))), ungrouped, [None])
     if isinstance(order, str):
         if order == "linkage":
             places, tree = average_tree(matrix, symmetrize=True)
-            return EntryOrder(places, ungrouped, tree)
+            return EntryOrder(places, ungrouped, [None], tree)
         return _together(values_of(labels, order, argument="order"))
     named = (
         list(order)
@@ -49,7 +51,7 @@ def order_entries(
         groups = list(order.values())
         of_place = dict(zip(places, groups, strict=True))
         return _together([of_place[place] for place in range(len(keys))], groups)
-    return EntryOrder(places, ungrouped)
+    return EntryOrder(places, ungrouped, [None])
 
 
 def group_entries(keys: EntryKeys, labels: EntryLabels, groups: Any) -> EntryOrder:
@@ -84,11 +86,10 @@ def values_of(labels: EntryLabels, name: str, *, argument: str) -> list[Any]:
 
 def _together(groups: list[Any], ranked: Sequence[Any] | None = None) -> EntryOrder:
     """Put groups in the order in which they are first named."""
-    ranks = {
-        group: k for k, group in enumerate(dict.fromkeys(groups if ranked is None else ranked))
-    }
+    kinds = list(dict.fromkeys(groups if ranked is None else ranked))
+    ranks = {group: k for k, group in enumerate(kinds)}
     places = sorted(range(len(groups)), key=lambda place: ranks[groups[place]])
-    return EntryOrder(places, groups)
+    return EntryOrder(places, groups, kinds)
 
 
 def _places(named: Sequence[Any], keys: EntryKeys) -> list[int]:

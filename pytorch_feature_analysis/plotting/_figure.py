@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytorch_feature_analysis._checks import check_name
 from pytorch_feature_analysis._files import atomic_write, check_writable
+from pytorch_feature_analysis.plotting._fonts import take_fonts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -155,6 +156,7 @@ def drawing_axes(
     """
     with local_style(plot_style):
         if ax is not None:
+            take_fonts([ax])
             yield ax
             if save_to is not None:
                 save_to.save(root_figure(ax))

@@ -6,7 +6,10 @@ import contextlib
 import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +52,17 @@ def legible(texts: Iterable[Any]) -> Iterator[Callable[[str], str]]:
     blank = dict.fromkeys(lacking, _MISSING)
     with mpl.rc_context({"font.family": [*families, *helpers]}):
         yield lambda text: text.translate(blank)
+
+
+def take_fonts(axes: Iterable[Axes]) -> None:
+    """Have texts that axes were made with drawn in the fonts of the block that this is in."""
+    import matplotlib as mpl
+
+    family = mpl.rcParams["font.family"]
+    for target in axes:
+        for text in (target.title, target.xaxis.label, target.yaxis.label):
+            text.set_fontfamily(family)
+        target.tick_params(labelfontfamily=family)
 
 
 def _rank(family: str) -> tuple[bool, int, str]:

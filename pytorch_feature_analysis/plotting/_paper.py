@@ -44,6 +44,8 @@ _OVERHANG_INCHES = 0.25
 _HINTED = 1.04
 # Between one tick and the next, so that their names have room.
 _TICK_INCHES = (0.35, 0.25)
+# Inches of a line of a title above panels.
+_TITLE_LINE = 0.23
 # Shares of the axes that a note of a line covers.
 _NOTE_WIDTH, _NOTE_HEIGHT = 0.42, 0.14
 # The preferred ones first.
@@ -130,8 +132,17 @@ def head_panel(target: Axes, name: str) -> None:
 def head_figure(figure: Figure, title: str | None) -> None:
     """Write a title above all panels, if there is one, in lines no wider than the figure."""
     if title:
-        room = figure.get_figwidth() - _OVERHANG_INCHES
-        figure.suptitle(in_lines(title, room, TITLE_POINTS), fontsize=TITLE_POINTS)
+        broken = _title_lines(title, figure.get_figwidth())
+        figure.suptitle(broken, fontsize=TITLE_POINTS)
+
+
+def head_height(title: str | None, *, inches: float) -> float:
+    """Inches of a title above all panels of a figure that is so wide."""
+    return _TITLE_LINE * (_title_lines(title, inches).count("\n") + 1) if title else 0.0
+
+
+def _title_lines(title: str, inches: float) -> str:
+    return in_lines(title, inches - _OVERHANG_INCHES, TITLE_POINTS)
 
 
 def legend_height(lines: Sequence[str], *, inches: float = COLUMN_INCHES) -> float:

@@ -40,6 +40,7 @@ _PIECE = 4.0
 _CLEARANCE = 2.0
 # Where a picture belongs that was moved.
 _POINT = {"marker": "o", "markevery": [0], "markersize": 2.5, "markeredgewidth": 0}
+_HALO = 1.8
 # In points: names on blanks, from the largest to the smallest that is tried.
 _BLANK_POINTS = (7.0, 6.0, 5.0, 4.0)
 # Of the width of the axes beside a note.
@@ -348,7 +349,12 @@ class PointMap(ABC):
             end = np.clip(point, box[:2], box[2:])
             if (end != point).any():
                 colour = self._colours.get(key, "0.35")
-                self._add_leader(key, np.array([point, end]), color=colour, **_POINT)
+                # To be seen on a picture of that colour too.
+                halo = patheffects.withStroke(
+                    linewidth=_HALO, foreground=colors.to_rgb(self._ax.get_facecolor())
+                )
+                options = {"color": colour, "path_effects": [halo], **_POINT}
+                self._add_leader(key, np.array([point, end]), **options)
 
     def name_blanks(self, names: Mapping[Hashable, str]) -> None:
         """Write names on the pictures that are blanks, as large as they fit."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +51,8 @@ class Drawing:
         Which half is left out: marks stand at the other.
     n_abreast
         How many panels stand side by side.
+    write
+        Makes texts legible.
     cells
         Inches of a cell of each panel, where axes are given; else a size is chosen.
     """
@@ -63,6 +65,7 @@ class Drawing:
         pictures: Mapping[Hashable, np.ndarray | None],
         half: bool | str,
         n_abreast: int,
+        write: Callable[[str], str],
         cells: Sequence[float] | None = None,
     ) -> None:
         self._panels, self._n_abreast = panels, n_abreast
@@ -76,7 +79,8 @@ class Drawing:
         )
         if cells is None:
             cells = [self._side / len(panel.keys) for panel in panels]
-        self._colours = colours_of_groups([group for panel in panels for group in panel.groups])
+        self._write = write
+        self._colours = colours_of_groups([kind for panel in panels for kind in panel.kinds])
         self.marks = [
             SideMarks(
                 cell,
@@ -86,6 +90,7 @@ class Drawing:
                 panel.groups,
                 {key: pictures[key] for key in panel.keys if key in pictures},
                 self._colours,
+                write,
             )
             for cell, panel in zip(cells, panels, strict=True)
         ]
@@ -142,37 +147,39 @@ class Drawing:
             )
 
     @property
-    def _legend(self) -> dict[Hashable, Any]:
-        """Colours of groups, where these are not named at their bars."""
+    def _legend(self) -> list[tuple[str, Any]]:
+        """Names and colours of groups, where these are not named at their bars."""
         if all(marks.names_groups for marks in self.marks):
-            return {}
-        return self._colours
+            return []
+        drawn = {group for panel in self._panels for group in panel.groups}
+        return [
+            (self._write(str(group)), colour)
+            for group, colour in self._colours.items()
+            if group in drawn
+        ]
 
     def lay_out(self, bar: BarText | None, fig_title: str | None) -> Layout:
         """Place all panels in a figure of its own."""
         rooms = [self._room(k) for k in range(len(self._panels))]
         n_abreast = min(self._n_abreast, len(rooms))
-        width = max(self._side * n_abreast + rooms[0].left, _LEAST_WIDTH)
-        self._legend_columns = legend_columns(list(map(str, self._legend)), width)
         return lay_out(
             rooms,
             self._side,
             n_abreast,
             bar=bar,
-            title_lines=_broken(fig_title, width).count("\n") + 1 if fig_title else 0,
-            legend_lines=-(-len(self._legend) // self._legend_columns),
+            title=fig_title or "",
+            legend=[text for text, _ in self._legend],
             least_width=_LEAST_WIDTH,
         )
 
-    def finish(self, figure: Figure, layout: Layout, fig_title: str | None) -> None:
+    def finish(self, figure: Figure, layout: Layout) -> None:
         """Write the title and the legend of a figure of its own."""
         width, height = layout.size
-        if fig_title:
-            room = max(self._side * self._n_abreast + layout.panels[0][0], _LEAST_WIDTH)
+        if layout.title:
             figure.text(
                 layout.middle / width,
-                layout.title / height,
-                _broken(fig_title, room),
+                1 - layout.margin / height,
+                layout.title,
                 fontsize=TITLE_POINTS,
                 ha="center",
                 va="top",
@@ -180,8 +187,8 @@ class Drawing:
         self._add_legend(
             figure,
             loc="lower center",
-            bbox_to_anchor=(layout.middle / width, layout.legend / height),
-            ncols=self._legend_columns,
+            bbox_to_anchor=(layout.middle / width, layout.margin / height),
+            ncols=layout.legend_columns,
         )
 
     def add_legend(self, target: Axes) -> None:
@@ -195,16 +202,14 @@ class Drawing:
             loc="upper center",
             bbox_to_anchor=(0.5, 0),
             bbox_transform=target.transAxes + below,
-            ncols=legend_columns(list(map(str, self._legend)), width),
+            ncols=legend_columns([text for text, _ in self._legend], width),
         )
 
     def _add_legend(self, parent: Any, **options: Any) -> None:
         if not self._legend:
             return
         parent.legend(
-            handles=[
-                Patch(color=colour, label=str(group)) for group, colour in self._legend.items()
-            ],
+            handles=[Patch(color=colour, label=text) for text, colour in self._legend],
             frameon=False,
             fontsize=POINTS,
             borderaxespad=0,
@@ -216,7 +221,3 @@ class Drawing:
             columnspacing=1.2,
             **options,
         )
-
-
-def _broken(title: str, room: float) -> str:
-    return in_lines(title, room, TITLE_POINTS)

@@ -73,11 +73,12 @@ class Layout:
     panels: list[tuple[float, float, float, float]]
     bar: tuple[float, float, float, float] | None
     middle: float
-    """Of what stands below and above all panels."""
-    title: float
-    """Where the title of the figure ends above."""
-    legend: float
-    """Where the legend begins above its lower end."""
+    """Of the cells of all panels, above and below which title and legend stand."""
+    title: str
+    """That of the figure, in lines that fit."""
+    legend_columns: int
+    margin: float = _MARGIN
+    """Within which title and legend stand."""
 
     def share(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
         """Return a box in shares of the figure."""
@@ -91,8 +92,8 @@ def lay_out(
     n_abreast: int,
     *,
     bar: BarText | None,
-    title_lines: int,
-    legend_lines: int,
+    title: str,
+    legend: Sequence[str],
     least_width: float,
 ) -> Layout:
     """Place panels in rows; columns and rows are as wide and high as what needs most room."""
@@ -110,17 +111,21 @@ def lay_out(
     if bar is not None:
         bar_room = _BAR_GAP + _BAR + _TICKS + max(map(text_inches, bar.ticks))
         bar_room += _lines_of(bar.label, bar_height)
-    title = title_lines * 1.3 * TITLE_POINTS / 72 + (0.06 if title_lines else 0.0)
-    legend = legend_lines * LINE_INCHES + (0.1 if legend_lines else 0.0)
     width = max(inner_width + bar_room + 2 * _MARGIN, least_width)
-    height = inner_height + title + legend + 2 * _MARGIN
     start = _MARGIN + (width - 2 * _MARGIN - inner_width - bar_room) / 2
+    middle = start + (lefts[0] + inner_width - rights[-1]) / 2
+    room = 2 * (min(middle, width - middle) - _MARGIN)
+    title = in_lines(title, room, TITLE_POINTS)
+    columns = legend_columns(legend, room)
+    above = (title.count("\n") + 1) * 1.3 * TITLE_POINTS / 72 + 0.06 if title else 0.0
+    below = ceil(len(legend) / columns) * LINE_INCHES + 0.1 if legend else 0.0
+    height = inner_height + above + below + 2 * _MARGIN
     panels = []
     for k in range(len(rooms)):
         r, c = divmod(k, n_abreast)
         left = start + sum(lefts[: c + 1]) + sum(rights[:c]) + c * (side + _GAP)
-        above = sum(tops[: r + 1]) + sum(bottoms[:r]) + r * (side + _GAP) + side
-        panels.append((left, height - _MARGIN - title - above, side, side))
+        lower = above + sum(tops[: r + 1]) + sum(bottoms[:r]) + r * (side + _GAP) + side
+        panels.append((left, height - _MARGIN - lower, side, side))
     box = None
     if bar is not None:
         highest, lowest = panels[0][1] + side, panels[-1][1]
@@ -130,7 +135,7 @@ def lay_out(
             _BAR,
             bar_height,
         )
-    return Layout((width, height), panels, box, start + inner_width / 2, height - _MARGIN, _MARGIN)
+    return Layout((width, height), panels, box, middle, title, columns)
 
 
 def _lines_of(text: str, room: float) -> float:

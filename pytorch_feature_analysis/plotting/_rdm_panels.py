@@ -48,6 +48,8 @@ class Panel:
     cells: np.ndarray
     groups: list[Hashable]
     """Of each entry; None throughout where there are none."""
+    kinds: list[Hashable]
+    """All groups, in the order of their colours, which no order of entries changes."""
     tree: np.ndarray | None
     title: str
     places: dict[EntryKey, int] = field(init=False)
@@ -125,6 +127,7 @@ def make_panels(
                 names,
                 ranked(values) if scale == "rank" else values,
                 [ordered.groups[place] for place in ordered.places],
+                ordered.kinds,
                 ordered.tree,
                 headings[k],
             )
@@ -177,7 +180,9 @@ def _ordered(
     if groups is None:
         return ordered
     grouped = group_entries(keys, labels, groups)
-    return grouped if order is None else replace(ordered, groups=grouped.groups)
+    if order is None:
+        return grouped
+    return replace(ordered, groups=grouped.groups, kinds=grouped.kinds)
 
 
 def ranked(matrix: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ Along the side, places are those of the entries; outward, they are inches.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -74,6 +74,8 @@ class SideMarks:
     pictures: Mapping[Hashable, np.ndarray | None]
     """None for one that is to be left blank."""
     colours: Mapping[Hashable, Any]
+    write: Callable[[str], str]
+    """Makes texts legible."""
     runs: list[tuple[Hashable, int, int]] = field(init=False)
     lines: int = field(init=False)
     side: float = field(init=False)
@@ -125,10 +127,13 @@ class SideMarks:
         points = min(POINTS + 1.0, 72 * self.cell * least / _LINE)
         return points if points >= _LEAST_POINTS else 0.0
 
+    def _inches_of(self, group: Hashable, points: float) -> float:
+        return text_inches(self.write(str(group)), points)
+
     def _is_upright(self, side: str) -> bool:
         """Whether names of groups run outward below or above, as they do beside."""
         return side in ("bottom", "top") and any(
-            text_inches(str(group), self._group_points) > 0.95 * self.cell * (last - first + 1)
+            self._inches_of(group, self._group_points) > 0.95 * self.cell * (last - first + 1)
             for group, first, last in self.runs
         )
 
@@ -159,7 +164,7 @@ class SideMarks:
         if not points:
             return 0.0
         if side in ("left", "right") or self._is_upright(side):
-            return max(text_inches(str(group), points) for group, _, _ in self.runs) + _GAP
+            return max(self._inches_of(group, points) for group, _, _ in self.runs) + _GAP
         return _LINE * points / 72 + _GAP
 
     def draw(self, ax: Axes, side: str) -> None:
@@ -183,7 +188,7 @@ class SideMarks:
             if points := self._group_points:
                 outward = side in ("left", "right") or self._is_upright(side)
                 place = (first + last) / 2
-                along.write(str(group), place, of_groups, points, outward=outward)
+                along.write(self.write(str(group)), place, of_groups, points, outward=outward)
 
     def _draw_pictures(self, along: Along, start: float) -> None:
         step = self.side / _PICTURE_SHARE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from pytorch_feature_analysis._checks import check_name, check_sequence
 from pytorch_feature_analysis.matrices import pearson
+from pytorch_feature_analysis.plotting._fonts import legible, take_fonts
 from pytorch_feature_analysis.plotting._model_pairs import (
     check_enough,
     check_frame,
@@ -134,7 +135,7 @@ def plot_similarity_against_gap(
     colours = frame[["accuracy_1", "accuracy_2"]].max(axis=1) if has_accuracy else None
     limits = [limits_of(frame["gap"], low=0.0), limits_of(frame["similarity"])]
 
-    def draw(panels: Sequence[Axes]) -> None:
+    def draw(panels: Sequence[Axes], written: Callable[[str], str]) -> None:
         for target, dataset in zip(panels, chosen, strict=True):
             here = frame["dataset"] == dataset
             x, y = frame["gap"][here].to_numpy(), frame["similarity"][here].to_numpy()
@@ -146,17 +147,20 @@ def plot_similarity_against_gap(
             edge: dict[str, Any] = {"edgecolors": "0.3", "linewidths": 0.2}
             target.scatter(x, y, s=dot_size(len(x)), alpha=0.8, **edge, **shade)
             target.set(xlim=limits[0], ylim=limits[1])
-            head_panel(target, called.get(dataset, str(dataset)))
+            head_panel(target, written(called.get(dataset, str(dataset))))
             tidy(target, ticks=4)
             # In the same corner of all panels.
             note = in_words_of_r(pearson(x, y))
             write_in_corner(target, note, frame["gap"], frame["similarity"])
 
     labels = "gap in accuracy", called.get(measure, measure)
+    texts = [*labels, *(called.get(dataset, str(dataset)) for dataset in chosen)]
     if own is not None:
-        draw(own)
-        for target in own:
-            name_axes(target, *labels)
+        with legible(texts) as written:
+            take_fonts(own)
+            draw(own, written)
+            for target in own:
+                name_axes(target, *map(written, labels))
         if save_to is not None:
             save_to.save(_figure.root_figure(own[0]))
         return own
@@ -165,19 +169,22 @@ def plot_similarity_against_gap(
     size = _PANEL_INCHES[0] * abreast + 0.7, _PANEL_INCHES[1] * lines + 0.4
     if len(chosen) == 1:
         size = COLUMN_INCHES, _SINGLE_HEIGHT
-    with _figure.drawing_figure(fig_size=size, show=show, save_to=save_to) as figure:
+    with (
+        legible([*texts, fig_title or ""]) as written,
+        _figure.drawing_figure(fig_size=size, show=show, save_to=save_to) as figure,
+    ):
         grid = figure.add_gridspec(lines, abreast)
         panels = [figure.add_subplot(grid[divmod(k, abreast)]) for k in range(len(chosen))]
-        draw(panels)
+        draw(panels, written)
         for k, target in enumerate(panels):
             # Ticks are named at the left and below the last panel of each column.
             target.tick_params(labelleft=k % abreast == 0, labelbottom=k + abreast >= len(panels))
         figure.supxlabel(labels[0], fontsize=POINTS + 1)
-        figure.supylabel(labels[1], fontsize=POINTS + 1)
+        figure.supylabel(written(labels[1]), fontsize=POINTS + 1)
         if colours is not None:
             bar = figure.colorbar(panels[0].collections[0], ax=panels, aspect=30, pad=0.02)
             bar.set_label("accuracy of the better model", fontsize=POINTS)
             bar.ax.tick_params(labelsize=POINTS)
             bar.outline.set_visible(False)
-        head_figure(figure, fig_title)
+        head_figure(figure, written(fig_title or ""))
     return panels

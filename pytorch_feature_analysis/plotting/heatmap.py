@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from pytorch_feature_analysis.metric_words import measure_of
 from pytorch_feature_analysis.missing_cells import check_nan_policy, refuse_missing
 from pytorch_feature_analysis.plotting._entry_names import names_of, shared_by
 from pytorch_feature_analysis.plotting._entry_order import EntryOrder, order_entries
+from pytorch_feature_analysis.plotting._fonts import legible
 from pytorch_feature_analysis.plotting._paper import (
     POINTS,
     axes_inches,
@@ -179,51 +180,54 @@ def plot_heatmap(
     else:
         cell = min(np.array(axes_inches(ax)) / values.shape[::-1])
     points = max(min(POINTS, _NAME_SHARE * 72 * cell), 1.0)
-    if annotate is None:
-        has_room = cell >= _LEAST_ANNOTATED_INCHES
-        annotate = has_room and max(values.shape) <= _MOST_ANNOTATED
-    cells = cell * values.shape[1], cell * values.shape[0]
-    upright = max(map(len, grid.below.names)) > 2
-    beside = _room(grid.beside, points, along=True) if labels else 0.0
-    below = _room(grid.below, points, along=upright) if labels else 0.0
-    width = cells[0] + beside + _BAR_INCHES * bar + _MARGIN_INCHES
-    height = max(cells[1], _SMALLEST_BAR * bar) + below + _MARGIN_INCHES
-    height += _TITLE_INCHES * bool(fig_title)
-    with _figure.drawing_axes(
-        ax,
-        plot_style=None,
-        fig_size=(width, height),
-        show=show,
-        save_to=save_to,
-        # The plain one has names cut off where cells are square.
-        layout="compressed",
-    ) as target:
-        image = _matrix_cells.draw_cells(target, values, blank, cmap=cmap, limits=low_and_high)
-        _matrix_cells.hide_spines(target, half)
-        for axis, side in ((target.xaxis, grid.below), (target.yaxis, grid.beside)):
+    label = (grid.measure if bar_label is None else bar_label) or ""
+    with legible([*grid.texts(), label, fig_title or ""]) as written:
+        grid = grid.written(written)
+        if annotate is None:
+            has_room = cell >= _LEAST_ANNOTATED_INCHES
+            annotate = has_room and max(values.shape) <= _MOST_ANNOTATED
+        cells = cell * values.shape[1], cell * values.shape[0]
+        upright = max(map(len, grid.below.names)) > 2
+        beside = _room(grid.beside, points, along=True) if labels else 0.0
+        below = _room(grid.below, points, along=upright) if labels else 0.0
+        width = cells[0] + beside + _BAR_INCHES * bar + _MARGIN_INCHES
+        height = max(cells[1], _SMALLEST_BAR * bar) + below + _MARGIN_INCHES
+        height += _TITLE_INCHES * bool(fig_title)
+        with _figure.drawing_axes(
+            ax,
+            plot_style=None,
+            fig_size=(width, height),
+            show=show,
+            save_to=save_to,
+            # The plain one has names cut off where cells are square.
+            layout="compressed",
+        ) as target:
+            image = _matrix_cells.draw_cells(target, values, blank, cmap=cmap, limits=low_and_high)
+            _matrix_cells.hide_spines(target, half)
+            for axis, side in ((target.xaxis, grid.below), (target.yaxis, grid.beside)):
+                if labels:
+                    axis.set_ticks(range(len(side.names)), side.names, fontsize=points)
+                    if axis is target.xaxis and upright:
+                        axis.set_tick_params(rotation=90)
+                else:
+                    axis.set_ticks([])
             if labels:
-                axis.set_ticks(range(len(side.names)), side.names, fontsize=points)
-                if axis is target.xaxis and upright:
-                    axis.set_tick_params(rotation=90)
-            else:
-                axis.set_ticks([])
-        if labels:
-            name_axes(target, grid.below.title, grid.beside.title)
-        _matrix_cells.draw_borders(target, grid.beside.groups, grid.below.groups)
-        if annotate:
-            _matrix_cells.write_values(target, image, shown)
-        if bar:
-            colours = target.figure.colorbar(
-                image,
-                ax=target,
-                shrink=_BAR_SHARE,
-                pad=0.03,
-                fraction=_BAR_WIDTH / cells[0],
-                aspect=_BAR_SHARE * cells[1] / _BAR_WIDTH,
-            )
-            _matrix_cells.label_bar(colours, grid.measure if bar_label is None else bar_label)
-        head(target, fig_title)
-    return target
+                name_axes(target, grid.below.title, grid.beside.title)
+            _matrix_cells.draw_borders(target, grid.beside.groups, grid.below.groups)
+            if annotate:
+                _matrix_cells.write_values(target, image, shown)
+            if bar:
+                colours = target.figure.colorbar(
+                    image,
+                    ax=target,
+                    shrink=_BAR_SHARE,
+                    pad=0.03,
+                    fraction=_BAR_WIDTH / cells[0],
+                    aspect=_BAR_SHARE * cells[1] / _BAR_WIDTH,
+                )
+                _matrix_cells.label_bar(colours, written(label))
+            head(target, written(fig_title or ""))
+        return target
 
 
 @dataclass(frozen=True)
@@ -243,6 +247,10 @@ class _Side:
         )
         return replace(self, names=names, groups=groups)
 
+    def written(self, write: Callable[[str], str]) -> _Side:
+        """Return the same with all texts as `write` has them."""
+        return replace(self, names=[*map(write, self.names)], title=write(self.title))
+
 
 @dataclass(frozen=True)
 class _Grid:
@@ -258,6 +266,14 @@ class _Grid:
     """Which row of the stack it is, for messages."""
     pairs: np.ndarray
     """Which cells are of two entries, not of one with itself."""
+
+    def texts(self) -> list[str]:
+        """List what is written at the sides."""
+        return [text for side in (self.beside, self.below) for text in (side.title, *side.names)]
+
+    def written(self, write: Callable[[str], str]) -> _Grid:
+        """Return the same with all texts at the sides as `write` has them."""
+        return replace(self, beside=self.beside.written(write), below=self.below.written(write))
 
 
 def _grid_of_table(table: pd.DataFrame) -> _Grid:

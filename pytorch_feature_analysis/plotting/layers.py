@@ -10,6 +10,7 @@ import pandas as pd
 
 from pytorch_feature_analysis._checks import check_name, check_sequence
 from pytorch_feature_analysis.plotting._arguments import check_axes, check_names
+from pytorch_feature_analysis.plotting._fonts import legible
 from pytorch_feature_analysis.plotting._model_pairs import check_frame
 from pytorch_feature_analysis.plotting._paper import (
     POINTS,
@@ -128,46 +129,51 @@ def plot_layers(
     check_axes(ax, 2)
     texts = [called.get(kind, str(kind)) for kind in kinds]
     under = [called.get(layer, str(layer)) for layer in chosen]
-    width = 0.9 + _LAYER_INCHES * max(len(chosen), 5)
-    longest = max(map(text_inches, under))
-    height = _HEIGHT + 0.7 * longest + legend_height(texts, inches=width)
-    with _figure.drawing_axes(
-        ax, plot_style=None, fig_size=(width, height), show=show, save_to=save_to
-    ) as target:
-        _draw_ceiling(target, table)
-        for k, kind in enumerate(kinds or [None]):
-            own = table if kind is None else table[table[lines] == kind]
-            own = own.set_index(layer_variable).reindex(chosen)
-            at = np.arange(len(chosen)) + _APART * (k - (max(len(kinds), 1) - 1) / 2)
-            colour, marker = look(k)
-            reach = None
-            if set(_INTERVAL) <= set(own.columns) and own[_INTERVAL[0]].notna().any():
-                reach = np.abs(own[list(_INTERVAL)].to_numpy(float).T - own[value].to_numpy(float))
-            target.errorbar(
-                at,
-                own[value].to_numpy(float),
-                reach,
-                color=colour,
-                marker=marker,
-                markersize=4,
-                linewidth=1.2,
-                elinewidth=1,
-                label=texts[k] if kinds else None,
-                zorder=3,
+    beside = value if value_label is None else value_label
+    with legible([*texts, *under, beside, fig_title or ""]) as written:
+        texts, under = [*map(written, texts)], [*map(written, under)]
+        width = 0.9 + _LAYER_INCHES * max(len(chosen), 5)
+        longest = max(map(text_inches, under))
+        height = _HEIGHT + 0.7 * longest + legend_height(texts, inches=width)
+        with _figure.drawing_axes(
+            ax, plot_style=None, fig_size=(width, height), show=show, save_to=save_to
+        ) as target:
+            _draw_ceiling(target, table)
+            for k, kind in enumerate(kinds or [None]):
+                own = table if kind is None else table[table[lines] == kind]
+                own = own.set_index(layer_variable).reindex(chosen)
+                at = np.arange(len(chosen)) + _APART * (k - (max(len(kinds), 1) - 1) / 2)
+                colour, marker = look(k)
+                reach = None
+                if set(_INTERVAL) <= set(own.columns) and own[_INTERVAL[0]].notna().any():
+                    reach = np.abs(
+                        own[list(_INTERVAL)].to_numpy(float).T - own[value].to_numpy(float)
+                    )
+                target.errorbar(
+                    at,
+                    own[value].to_numpy(float),
+                    reach,
+                    color=colour,
+                    marker=marker,
+                    markersize=4,
+                    linewidth=1.2,
+                    elinewidth=1,
+                    label=texts[k] if kinds else None,
+                    zorder=3,
+                )
+            low, high = target.get_ylim()
+            if low < 0 < high:
+                target.axhline(0, color="0.5", linewidth=0.8, zorder=1)
+            tidy(target)
+            target.set_xticks(
+                range(len(chosen)), under, rotation=40, ha="right", rotation_mode="anchor"
             )
-        low, high = target.get_ylim()
-        if low < 0 < high:
-            target.axhline(0, color="0.5", linewidth=0.8, zorder=1)
-        tidy(target)
-        target.set_xticks(
-            range(len(chosen)), under, rotation=40, ha="right", rotation_mode="anchor"
-        )
-        target.set_xlim(-0.6, len(chosen) - 0.4)
-        name_axes(target, "", value_label if value_label is not None else value)
-        head(target, fig_title)
-        if kinds:
-            legend_below(target, inches=0.15 + 0.7 * longest)
-    return target
+            target.set_xlim(-0.6, len(chosen) - 0.4)
+            name_axes(target, "", written(beside))
+            head(target, written(fig_title or ""))
+            if kinds:
+                legend_below(target, inches=0.15 + 0.7 * longest)
+        return target
 
 
 def _draw_ceiling(target: Axes, table: pd.DataFrame) -> None:

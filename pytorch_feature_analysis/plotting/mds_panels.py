@@ -348,7 +348,8 @@ def _draw_paths(
         if not len(present):
             continue
         ends[key] = points[present[-1]]
-        shades = _PALEST + (1 - _PALEST) * present[1:] / max(len(places) - 1, 1)
+        # Rounding would make the darkest of them more than 1.
+        shades = np.minimum(_PALEST + (1 - _PALEST) * present[1:] / max(len(places) - 1, 1), 1)
         colour = looks.colours.get(key, "0.35")
         ax.add_collection(
             LineCollection(

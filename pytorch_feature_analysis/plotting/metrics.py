@@ -21,11 +21,13 @@ from pytorch_feature_analysis.missing_cells import (
     finite_or_nan,
     refuse_missing,
 )
+from pytorch_feature_analysis.plotting._fonts import legible, take_fonts
 from pytorch_feature_analysis.plotting._paper import (
     COLUMN_INCHES,
     POINTS,
     head,
     head_figure,
+    head_height,
     head_panel,
     in_words_of_r,
     legend_below,
@@ -143,25 +145,33 @@ def plot_metric_comparison(
     n_panels = len(chosen) + (clouds is not None)
     own = _arguments.check_panels(axes, n_panels)
     palette = _palette(cmap)
+    texts = [metric.name for metric in chosen] + measures
+    texts = [called.get(name, name) for name in texts]
     rdms = _known_rdms(checked["activations"].iloc[0], chosen, nan_policy)
 
-    def draw(panels: list[Axes]) -> list[Axes]:
-        for target, metric, rdm in zip(panels, chosen, rdms, strict=False):
-            _draw_rdm(target, rdm, called.get(metric.name, metric.name), palette)
-        if clouds is not None:
-            _draw_clouds(panels[-1], clouds, reference, called, legend=True)
-        return panels
+    with legible([*texts, fig_title or ""]) as written:
+        called = {name: written(text) for name, text in called.items()}
 
-    if own is not None:
-        drawn = draw(own)
-        if save_to is not None:
-            save_to.save(_figure.root_figure(own[0]))
+        def draw(panels: list[Axes]) -> list[Axes]:
+            for target, metric, rdm in zip(panels, chosen, rdms, strict=False):
+                _draw_rdm(target, rdm, called.get(metric.name, metric.name), palette)
+            if clouds is not None:
+                _draw_clouds(panels[-1], clouds, reference, called, legend=True)
+            return panels
+
+        if own is not None:
+            take_fonts(own)
+            drawn = draw(own)
+            if save_to is not None:
+                save_to.save(_figure.root_figure(own[0]))
+            return drawn
+        lines = [] if clouds is None else _lines(clouds, reference, called)
+        title = written(fig_title or "")
+        size = _size(len(chosen), lines, title)
+        with _figure.drawing_figure(fig_size=size, show=show, save_to=save_to) as figure:
+            drawn = draw(_panels(figure, len(chosen), with_points=clouds is not None))
+            head_figure(figure, title)
         return drawn
-    size = _size(len(chosen), [] if clouds is None else _lines(clouds, reference, called))
-    with _figure.drawing_figure(fig_size=size, show=show, save_to=save_to) as figure:
-        drawn = draw(_panels(figure, len(chosen), with_points=clouds is not None))
-        head_figure(figure, fig_title)
-    return drawn
 
 
 def plot_measure_comparison(
@@ -241,14 +251,17 @@ def plot_measure_comparison(
     called = _arguments.check_names(names, [reference, *clouds], what=_NAMED)
     save_to = _figure.check_save_opts(save_opts)
     _arguments.check_axes(ax, 2)
-    width, height = COLUMN_INCHES, _POINTS_INCHES[1]
-    height += legend_height(_lines(clouds, reference, called)) if legend else 0.0
-    with _figure.drawing_axes(
-        ax, plot_style=None, fig_size=(width, height), show=show, save_to=save_to
-    ) as target:
-        _draw_clouds(target, clouds, reference, called, legend=legend)
-        head(target, fig_title)
-    return target
+    texts = [called.get(name, name) for name in (reference, *clouds)]
+    with legible([*texts, fig_title or ""]) as written:
+        called = {name: written(text) for name, text in called.items()}
+        width, height = COLUMN_INCHES, _POINTS_INCHES[1]
+        height += legend_height(_lines(clouds, reference, called)) if legend else 0.0
+        with _figure.drawing_axes(
+            ax, plot_style=None, fig_size=(width, height), show=show, save_to=save_to
+        ) as target:
+            _draw_clouds(target, clouds, reference, called, legend=legend)
+            head(target, written(fig_title or ""))
+        return target
 
 
 def _known_rdms(table: np.ndarray, metrics: Sequence[Metric], nan_policy: str) -> list[np.ndarray]:
@@ -322,7 +335,7 @@ def _grid(n_rdms: int, *, with_points: bool) -> tuple[int, int]:
     return ceil(n_rdms / columns), columns
 
 
-def _size(n_rdms: int, lines: Sequence[str]) -> tuple[float, float]:
+def _size(n_rdms: int, lines: Sequence[str], title: str | None) -> tuple[float, float]:
     """Inches of the figure, with a panel of points where its legend has lines."""
     rows, columns = _grid(n_rdms, with_points=bool(lines))
     width, height = columns * _RDM_INCHES[0], rows * _RDM_INCHES[1]
@@ -330,7 +343,8 @@ def _size(n_rdms: int, lines: Sequence[str]) -> tuple[float, float]:
         width += _POINTS_INCHES[0]
         of_legend = legend_height(lines, inches=_POINTS_INCHES[0])
         height = max(height, _POINTS_INCHES[1] + of_legend)
-    return width, height
+    # Squares leave a layout no way to make room for it.
+    return width, height + head_height(title, inches=width)
 
 
 def _panels(figure: Figure, n_rdms: int, *, with_points: bool) -> list[Axes]:

@@ -19,6 +19,7 @@ from pytorch_feature_analysis.plotting._arguments import (
     check_positive,
     check_row,
 )
+from pytorch_feature_analysis.plotting._fonts import legible
 from pytorch_feature_analysis.plotting._model_pairs import categories_of, models_of
 from pytorch_feature_analysis.plotting._paper import (
     COLUMN_INCHES,
@@ -159,50 +160,52 @@ def plot_model_map(
     places = _within_one(points, keys)
     looks = {category: look(k) for k, category in enumerate(categories)}
     texts = [called.get(category, str(category)) for category in categories]
-    side = COLUMN_INCHES
-    if labels:
-        side = float(np.clip(_LABELLED_INCHES * sqrt(len(keys) / _FEW), *_LABELLED_ENDS))
-    height = side + legend_height(texts, inches=side) + _TITLE_INCHES * bool(fig_title)
-    with _figure.drawing_axes(
-        ax,
-        plot_style=None,
-        fig_size=(side, height),
-        show=show,
-        save_to=save_to,
-        # The plain one has what is around a square cut off.
-        layout="compressed",
-    ) as target:
-        drawing = FlatMap(target, keys, places, (-0.06, 1.06))
-        of_entry = dict(zip(keys, found, strict=True))
-        drawing.draw_dots(
-            {"s": 26, "linewidths": 0},
-            {"marker": {key: looks[category][1] for key, category in of_entry.items()}},
-            {key: looks[category][0] for key, category in of_entry.items()},
-        )
-        for category, text in zip(categories, texts, strict=True):
-            colour, marker = looks[category]
-            target.plot(
-                [], [], color=colour, marker=marker, markersize=5, linestyle="none", label=text
-            )
-        target.text(
-            *(1, -0.015, note),
-            transform=target.transAxes,
-            ha="right",
-            va="top",
-            fontsize=POINTS - 1,
-            color="0.35",
-        )
-        legend_below(target, inches=0.2)
-        for spine in target.spines.values():
-            spine.set_color("0.7")
-        head(target, fig_title)
+    own = {key: ", ".join(map(str, key)) for key in keys} if labels else {}
+    with legible([*texts, *own.values(), fig_title or ""]) as written:
+        texts, own = [*map(written, texts)], {key: written(own[key]) for key in own}
+        side = COLUMN_INCHES
         if labels:
-            own = {key: ", ".join(map(str, key)) for key in keys}
-            offset = _GAP_INCHES / min(axes_inches(target))
-            drawing.draw_labels(own, offset=offset, options={"fontsize": POINTS - 1})
-            # Text is a little wider in files than on the screen, where it was placed.
-            target.set(xlim=_wider(target.get_xlim()), ylim=_wider(target.get_ylim()))
-    return target
+            side = float(np.clip(_LABELLED_INCHES * sqrt(len(keys) / _FEW), *_LABELLED_ENDS))
+        height = side + legend_height(texts, inches=side) + _TITLE_INCHES * bool(fig_title)
+        with _figure.drawing_axes(
+            ax,
+            plot_style=None,
+            fig_size=(side, height),
+            show=show,
+            save_to=save_to,
+            # The plain one has what is around a square cut off.
+            layout="compressed",
+        ) as target:
+            drawing = FlatMap(target, keys, places, (-0.06, 1.06))
+            of_entry = dict(zip(keys, found, strict=True))
+            drawing.draw_dots(
+                {"s": 26, "linewidths": 0},
+                {"marker": {key: looks[category][1] for key, category in of_entry.items()}},
+                {key: looks[category][0] for key, category in of_entry.items()},
+            )
+            for category, text in zip(categories, texts, strict=True):
+                colour, marker = looks[category]
+                target.plot(
+                    [], [], color=colour, marker=marker, markersize=5, linestyle="none", label=text
+                )
+            target.text(
+                *(1, -0.015, note),
+                transform=target.transAxes,
+                ha="right",
+                va="top",
+                fontsize=POINTS - 1,
+                color="0.35",
+            )
+            legend_below(target, inches=0.2)
+            for spine in target.spines.values():
+                spine.set_color("0.7")
+            head(target, written(fig_title or ""))
+            if labels:
+                offset = _GAP_INCHES / min(axes_inches(target))
+                drawing.draw_labels(own, offset=offset, options={"fontsize": POINTS - 1})
+                # Text is a little wider in files than on the screen, where it was placed.
+                target.set(xlim=_wider(target.get_xlim()), ylim=_wider(target.get_ylim()))
+        return target
 
 
 def _within_one(points: np.ndarray, keys: Sequence[Hashable]) -> dict[Hashable, np.ndarray]:

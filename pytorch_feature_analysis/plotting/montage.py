@@ -7,16 +7,22 @@ from math import ceil, sqrt
 from typing import TYPE_CHECKING, Any
 
 from pytorch_feature_analysis._checks import check_count
+from pytorch_feature_analysis.plotting._fonts import legible
+from pytorch_feature_analysis.plotting._paper import POINTS, TITLE_POINTS, axes_inches, in_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Inches of a picture and the room between two, in shares of a picture.
-_PICTURE_INCHES = 1.0
+# Inches of a picture, and the least that are reckoned with; the room between two, and above a
+# label, in shares of a picture.
+_PICTURE_INCHES, _SMALLEST = 1.0, 0.2
 _GAP = 0.12
-_LABEL_ROOM = 0.22
+_LABEL_ROOM = 0.09
+# Inches of a line of a title.
+_TITLE_LINE = 0.2
+# Inches of a line of a label.
+_LINE_ROOM = 0.13
 _LONGEST_SIDE = 256
-_LABEL_POINTS = 7
 
 
 def plot_montage(
@@ -95,40 +101,51 @@ def plot_montage(
         alpha_range=0,
         longest_side=_LONGEST_SIDE,
     )
-    step = 1 + _GAP + (_LABEL_ROOM if labels is not None else 0)
-    width, height = n_columns * (1 + _GAP) - _GAP, n_rows * step - _GAP
-    inches = (
-        max(width * _PICTURE_INCHES, 2.0) + 0.2,
-        height * _PICTURE_INCHES + 0.2 + (0.25 if fig_title else 0),
-    )
-    with _figure.drawing_axes(
-        ax, plot_style=None, fig_size=inches, show=show, save_to=save_to
-    ) as target:
-        target.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
-        target.set_axis_off()
-        for number, picture in enumerate(loaded.values()):
-            row, column = divmod(number, n_columns)
-            left, top = column * (1 + _GAP), row * step
-            # The longer side fills the place; the other keeps the aspect.
-            high, wide = (side / max(picture.shape[:2]) for side in picture.shape[:2])
-            x, y = left + (1 - wide) / 2, top + (1 - high) / 2
-            target.imshow(
-                picture,
-                extent=(x, x + wide, y + high, y),
-                interpolation=_pictures.INTERPOLATION,
-                aspect="equal",
-            )
-            if labels is not None:
-                target.text(
-                    left + 0.5,
-                    top + 1.03,
-                    str(labels[number]),
-                    ha="center",
-                    va="top",
-                    fontsize=_LABEL_POINTS,
-                    clip_on=False,
+    width = n_columns * (1 + _GAP) - _GAP
+    unit = _PICTURE_INCHES
+    if ax is not None:
+        room, up = axes_inches(ax)
+        # With labels of two lines.
+        high = (up / n_rows - 2 * _LINE_ROOM) / (1 + _GAP + _LABEL_ROOM)
+        unit = max(min(room / width, high), _SMALLEST)
+    given = [] if labels is None else [str(label) for label in labels]
+    with legible([*given, fig_title or ""]) as written:
+        texts = [in_lines(written(text), unit * (1 + 0.5 * _GAP)) for text in given]
+        lines = max((text.count("\n") + 1 for text in texts), default=0)
+        step = 1 + _GAP + (_LABEL_ROOM + _LINE_ROOM * lines / unit if lines else 0.0)
+        height = n_rows * step - _GAP
+        across = max(width * unit, 2.0)
+        title = in_lines(written(fig_title or ""), across, TITLE_POINTS)
+        above = _TITLE_LINE * (title.count("\n") + 1) + 0.05 if title else 0.0
+        inches = across + 0.2, height * _PICTURE_INCHES + 0.2 + above
+        with _figure.drawing_axes(
+            ax, plot_style=None, fig_size=inches, show=show, save_to=save_to
+        ) as target:
+            target.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
+            target.set_axis_off()
+            for number, picture in enumerate(loaded.values()):
+                row, column = divmod(number, n_columns)
+                left, top = column * (1 + _GAP), row * step
+                # The longer side fills the place; the other keeps the aspect.
+                high, wide = (side / max(picture.shape[:2]) for side in picture.shape[:2])
+                x, y = left + (1 - wide) / 2, top + (1 - high) / 2
+                target.imshow(
+                    picture,
+                    extent=(x, x + wide, y + high, y),
+                    interpolation=_pictures.INTERPOLATION,
+                    aspect="equal",
                 )
-        target.set(xlim=(0, width), ylim=(height, 0))
-        if fig_title:
-            target.set_title(fig_title, fontsize=10)
-    return target
+                if texts:
+                    target.text(
+                        left + 0.5,
+                        top + 1.03,
+                        texts[number],
+                        ha="center",
+                        va="top",
+                        fontsize=POINTS,
+                        clip_on=False,
+                    )
+            target.set(xlim=(0, width), ylim=(height, 0))
+            if title:
+                target.set_title(title, fontsize=TITLE_POINTS)
+        return target

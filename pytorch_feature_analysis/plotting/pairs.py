@@ -12,6 +12,7 @@ import pandas as pd
 from pytorch_feature_analysis.matrices import pearson, to_condensed
 from pytorch_feature_analysis.mean_rdms import mean_rows
 from pytorch_feature_analysis.missing_cells import check_nan_policy, refuse_missing
+from pytorch_feature_analysis.plotting._fonts import legible
 from pytorch_feature_analysis.plotting._model_pairs import (
     FEWEST_PAIRS,
     categories_of,
@@ -304,37 +305,39 @@ def _draw_figure(
             (own, _with_r(text, x[own], y[own]) if identity else text)
             for own, text in ((kinds.numbers == k, text) for k, text in enumerate(kinds.texts))
         ]
-    lines = [text for _, text in clouds if text]
-    size = COLUMN_INCHES, _HEIGHT + legend_height(lines)
-    with _figure.drawing_axes(
-        ax, plot_style=None, fig_size=size, show=show, save_to=save_to
-    ) as target:
-        for k, (own, text) in enumerate(clouds):
-            colour, marker = look(k)
-            target.scatter(
-                x[own],
-                y[own],
-                s=dot_size(len(x)),
-                color=colour,
-                marker=marker,
-                alpha=0.7,
-                linewidths=0,
-                label=text or None,
-            )
-        limits = [limits_of(x), limits_of(y, low=None if identity else 0.0)]
-        if identity:
-            both = limits_of(np.concatenate([x, y]))
-            limits = [both, both]
-            target.plot(both, both, linestyle=":", color="0.4", linewidth=1, zorder=0)
-        target.set(xlim=limits[0], ylim=limits[1])
-        name_axes(target, *labels)
-        tidy(target)
-        if identity:
-            write_in_corner(target, in_words_of_r(pearson(x, y)), x, y)
-        if lines:
-            legend_below(target)
-        head(target, title)
-    return target
+    with legible([*labels, *(text for _, text in clouds), title or ""]) as written:
+        clouds = [(own, written(text)) for own, text in clouds]
+        lines = [text for _, text in clouds if text]
+        size = COLUMN_INCHES, _HEIGHT + legend_height(lines)
+        with _figure.drawing_axes(
+            ax, plot_style=None, fig_size=size, show=show, save_to=save_to
+        ) as target:
+            for k, (own, text) in enumerate(clouds):
+                colour, marker = look(k)
+                target.scatter(
+                    x[own],
+                    y[own],
+                    s=dot_size(len(x)),
+                    color=colour,
+                    marker=marker,
+                    alpha=0.7,
+                    linewidths=0,
+                    label=text or None,
+                )
+            limits = [limits_of(x), limits_of(y, low=None if identity else 0.0)]
+            if identity:
+                both = limits_of(np.concatenate([x, y]))
+                limits = [both, both]
+                target.plot(both, both, linestyle=":", color="0.4", linewidth=1, zorder=0)
+            target.set(xlim=limits[0], ylim=limits[1])
+            name_axes(target, *map(written, labels))
+            tidy(target)
+            if identity:
+                write_in_corner(target, in_words_of_r(pearson(x, y)), x, y)
+            if lines:
+                legend_below(target)
+            head(target, written(title or ""))
+        return target
 
 
 def _with_r(text: str, x: np.ndarray, y: np.ndarray) -> str:

@@ -77,8 +77,8 @@ def plot_rdm(
     groups : str or dict, optional
         Which entries belong together, such as to a category: the name of a label of the entries,
         or a dict from each entry to its group. They are marked by bars with their names, and a
-        line between them; where `order` mixes them, by colours, which a legend names. Default
-        those of `order`.
+        line between them; where `order` mixes them, by colours, which a legend names. A group has
+        its colour by when it is first named, whatever the order. Default those of `order`.
     pictures : dict, optional
         Pictures by entry key, as `cond_pics` of `rdm_mds`, drawn along the sides; in several lines
         where there are many. One whose file is missing is left blank, under its entry's name, and
@@ -211,6 +211,7 @@ def plot_rdm(
             pictures=loaded,
             half=half,
             n_abreast=n_abreast,
+            write=written,
             cells=None if own is None else _cell_inches(own, panels),
         )
 
@@ -252,7 +253,7 @@ def plot_rdm(
                     ticks=MaxNLocator(_MOST_TICKS),
                 )
                 label_bar(colours, in_lines(label, layout.bar[3], POINTS + 1))
-            drawing.finish(figure, layout, fig_title)
+            drawing.finish(figure, layout)
         return _as_given(axes)
 
 

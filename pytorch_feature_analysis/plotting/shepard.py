@@ -15,6 +15,7 @@ from pytorch_feature_analysis.matrices import mean_of_both, to_condensed
 from pytorch_feature_analysis.missing_cells import known_matrix
 from pytorch_feature_analysis.nonmetric_mds import disparities
 from pytorch_feature_analysis.plotting._arguments import check_axes, check_row
+from pytorch_feature_analysis.plotting._fonts import legible
 from pytorch_feature_analysis.plotting._paper import (
     COLOURS,
     COLUMN_INCHES,
@@ -136,13 +137,16 @@ def plot_shepard(
     # Distances that differ by rounding alone are ties.
     rounded = np.round(y / y.max(initial=0.0) if varies else y, _DIGITS)
     rank_correlation = float(spearmanr(x, rounded).statistic) if varies else np.nan
-    with _figure.drawing_axes(
-        ax,
-        plot_style=None,
-        fig_size=(COLUMN_INCHES, COLUMN_INCHES),
-        show=show,
-        save_to=save_to,
-    ) as target:
+    with (
+        legible([fig_title or ""]) as written,
+        _figure.drawing_axes(
+            ax,
+            plot_style=None,
+            fig_size=(COLUMN_INCHES, COLUMN_INCHES),
+            show=show,
+            save_to=save_to,
+        ) as target,
+    ):
         target.scatter(
             x,
             y,
@@ -164,5 +168,5 @@ def plot_shepard(
         name_axes(target, "Dissimilarity", "Distance on the map")
         rho = f"{_RHO} = {with_minus(f'{rank_correlation:z.2f}')}" if varies else f"no {_RHO}"
         write_in_corner(target, f"stress-1 {stress:.2f}\n{rho}", x, y)
-        head(target, fig_title)
+        head(target, written(fig_title or ""))
     return target

@@ -12,6 +12,7 @@ import pandas as pd
 
 from pytorch_feature_analysis._checks import check_name
 from pytorch_feature_analysis.plotting._arguments import check_axes, check_names
+from pytorch_feature_analysis.plotting._fonts import legible
 from pytorch_feature_analysis.plotting._model_pairs import check_frame, check_single, set_pair
 from pytorch_feature_analysis.plotting._paper import (
     COLOURS,
@@ -136,29 +137,31 @@ def plot_consistency_boxes(
     save_to = _figure.check_save_opts(save_opts)
     check_axes(ax, 2)
     boxes = _boxes_of(drawn, called)
-    texts = [_in_lines(text) for text, _ in boxes]
-    lines = max(text.count("\n") + 1 for text in texts)
-    box_inches = max(_BOX_INCHES, LINE_INCHES * lines)
-    size = COLUMN_INCHES, box_inches * len(boxes) + 0.75
-    with _figure.drawing_axes(
-        ax, plot_style=None, fig_size=size, show=show, save_to=save_to
-    ) as target:
-        whole = of_all["r"].dropna().to_numpy()
-        if len(whole):
-            first, median, third = np.quantile(whole, [0.25, 0.5, 0.75])
-            target.axvspan(first, third, color="0.88", linewidth=0, zorder=0)
-            target.axvline(median, color="0.6", linewidth=1, zorder=0)
-        _draw_boxes(target, [r for _, r in boxes])
-        target.set_yticks(range(1, len(boxes) + 1), texts, fontsize=POINTS)
-        # The first is on top.
-        target.set_ylim(len(boxes) + 0.6, 0.4)
-        target.set_xlabel("consistency r", fontsize=POINTS + 1)
-        target.tick_params(labelsize=POINTS)
-        target.tick_params(axis="y", length=0)
-        target.spines[["top", "right", "left"]].set_visible(False)
-        beside = max(map(text_inches, texts))
-        head(target, fig_title, room=min(axes_inches(target)[0], COLUMN_INCHES - beside - 0.3))
-    return target
+    with legible([*(text for text, _ in boxes), fig_title or ""]) as written:
+        texts = [_in_lines(written(text)) for text, _ in boxes]
+        lines = max(text.count("\n") + 1 for text in texts)
+        box_inches = max(_BOX_INCHES, LINE_INCHES * lines)
+        size = COLUMN_INCHES, box_inches * len(boxes) + 0.75
+        with _figure.drawing_axes(
+            ax, plot_style=None, fig_size=size, show=show, save_to=save_to
+        ) as target:
+            whole = of_all["r"].dropna().to_numpy()
+            if len(whole):
+                first, median, third = np.quantile(whole, [0.25, 0.5, 0.75])
+                target.axvspan(first, third, color="0.88", linewidth=0, zorder=0)
+                target.axvline(median, color="0.6", linewidth=1, zorder=0)
+            _draw_boxes(target, [r for _, r in boxes])
+            target.set_yticks(range(1, len(boxes) + 1), texts, fontsize=POINTS)
+            # The first is on top.
+            target.set_ylim(len(boxes) + 0.6, 0.4)
+            target.set_xlabel("consistency r", fontsize=POINTS + 1)
+            target.tick_params(labelsize=POINTS)
+            target.tick_params(axis="y", length=0)
+            target.spines[["top", "right", "left"]].set_visible(False)
+            beside = max(map(text_inches, texts))
+            room = min(axes_inches(target)[0], COLUMN_INCHES - beside - 0.3)
+            head(target, written(fig_title or ""), room=room)
+        return target
 
 
 def plot_sample_sizes(
@@ -240,30 +243,34 @@ def plot_sample_sizes(
     check_axes(ax, 2)
     frame = _changes(sensitivity_df) if shown == "change" else sensitivity_df
     texts = [called.get(measure, str(measure)) for measure in measures]
-    size = COLUMN_INCHES, 2.5 + legend_height(texts)
-    with _figure.drawing_axes(
-        ax, plot_style=None, fig_size=size, show=show, save_to=save_to
-    ) as target:
-        if shown == "bias":
-            target.axhline(0, color="0.4", linestyle=":", linewidth=1, zorder=0)
-        for k, (measure, text) in enumerate(zip(measures, texts, strict=True)):
-            own = frame[frame["measure"] == measure].groupby("n_stimuli")[shown]
-            first, median, third = (own.quantile(q) for q in (0.25, 0.5, 0.75))
-            colour, marker = look(k)
-            line: dict[str, Any] = {
-                "color": colour,
-                "marker": marker,
-                "markersize": 4,
-                "linewidth": 1.2,
-            }
-            target.plot(median.index, median, label=text, **line)
-            target.fill_between(median.index, first, third, color=colour, alpha=0.18, linewidth=0)
-        tidy(target)
-        _name_sizes(target, sorted(frame["n_stimuli"].unique()))
-        name_axes(target, "number of stimuli", _SHOWN[shown])
-        legend_below(target)
-        head(target, fig_title)
-    return target
+    with legible([*texts, fig_title or ""]) as written:
+        texts = [*map(written, texts)]
+        size = COLUMN_INCHES, 2.5 + legend_height(texts)
+        with _figure.drawing_axes(
+            ax, plot_style=None, fig_size=size, show=show, save_to=save_to
+        ) as target:
+            if shown == "bias":
+                target.axhline(0, color="0.4", linestyle=":", linewidth=1, zorder=0)
+            for k, (measure, text) in enumerate(zip(measures, texts, strict=True)):
+                own = frame[frame["measure"] == measure].groupby("n_stimuli")[shown]
+                first, median, third = (own.quantile(q) for q in (0.25, 0.5, 0.75))
+                colour, marker = look(k)
+                line: dict[str, Any] = {
+                    "color": colour,
+                    "marker": marker,
+                    "markersize": 4,
+                    "linewidth": 1.2,
+                }
+                target.plot(median.index, median, label=text, **line)
+                target.fill_between(
+                    median.index, first, third, color=colour, alpha=0.18, linewidth=0
+                )
+            tidy(target)
+            _name_sizes(target, sorted(frame["n_stimuli"].unique()))
+            name_axes(target, "number of stimuli", _SHOWN[shown])
+            legend_below(target)
+            head(target, written(fig_title or ""))
+        return target
 
 
 def _rows_by(frame: pd.DataFrame, by: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -1,0 +1,157 @@
+"""Names in scripts that the style's font lacks, in each figure that writes names of the user's."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+from made_figures import FIGURES, ITEMS, activations, pictures, rdms, similarities
+from made_study import consistency_frame, gap_pairs, model_table, similarity_stack
+from matplotlib.text import Text
+
+import pytorch_feature_analysis as pfa
+from pytorch_feature_analysis.plotting import _fonts
+
+# A font that comes with matplotlib has it, and that of the default style does not.
+NO = "\N{HIRAGANA LETTER NO}"
+SQUARE = "\N{WHITE SQUARE}"
+
+
+def layer_table():
+    return pd.DataFrame({"layer": ["a", NO], "model": NO, "r": [0.1, 0.2]})
+
+
+def sizes():
+    columns = ["measure", "n_stimuli", "layer_1", "layer_2", "mean", "sd", "full", "bias"]
+    rows = [(NO, n, "a", "b", 0.5, 0.1, 0.5, 1 / n) for n in (50, 100)]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def one_objective():
+    return model_table().assign(objective=NO)
+
+
+def map_of_models(**options):
+    models = pd.DataFrame({"model": [name for _, name in ITEMS], "kind": [NO] * 12})
+    labels = tuple({"model": name} for _, name in ITEMS)
+    stack = rdms().assign(entry_labels=[labels])
+    return pfa.plot_model_map(stack, models, "kind", method="classical", **options)
+
+
+# How often the letter is written, the title included.
+CASES = {
+    "plot_heatmap": (
+        lambda **o: pfa.plot_heatmap(pd.DataFrame({NO: [1.0, 2]}), bar_label=NO, **o),
+        3,
+    ),
+    "plot_layers": (lambda **o: pfa.plot_layers(layer_table(), value_label=NO, **o), 3),
+    "lines of plot_layers": (lambda **o: pfa.plot_layers(layer_table(), lines="model", **o), 3),
+    "plot_montage": (lambda **o: pfa.plot_montage(pictures(), [NO] * 12, **o), 13),
+    "plot_model_map": (map_of_models, 2),
+    "plot_shepard": (lambda **o: pfa.plot_shepard(rdms(), method="classical", **o), 1),
+    "plot_dataset_scatter": (
+        lambda **o: pfa.plot_dataset_scatter(
+            similarity_stack(datasets=(NO, "b")),
+            *(NO, "b"),
+            model_table=one_objective(),
+            column="objective",
+            **o,
+        ),
+        3,
+    ),
+    "plot_similarity_spread": (
+        lambda **o: pfa.plot_similarity_spread(similarity_stack(), names={"linear_cka": NO}, **o),
+        3,
+    ),
+    "plot_consistency_boxes": (
+        lambda **o: pfa.plot_consistency_boxes(
+            consistency_frame(), names={"Self-Supervised": NO}, **o
+        ),
+        4,
+    ),
+    "plot_sample_sizes": (lambda **o: pfa.plot_sample_sizes(sizes(), **o), 2),
+    "plot_similarity_against_gap": (
+        lambda **o: pfa.plot_similarity_against_gap(
+            gap_pairs(), ["pets"], names={"pets": NO, "linear_cka": NO}, **o
+        ),
+        3,
+    ),
+    "plot_metric_comparison": (
+        lambda **o: pfa.plot_metric_comparison(
+            activations().iloc[[0]], metrics=["pearson"], names={"pearson": NO}, **o
+        ),
+        2,
+    ),
+    "plot_measure_comparison": (
+        lambda **o: pfa.plot_measure_comparison(similarities(), names={"linear_cka": NO}, **o),
+        3,
+    ),
+    "plot_rdm": (lambda **o: pfa.plot_rdm(rdms(), groups=dict.fromkeys(NAMES, NO), **o), 3),
+    "legend of plot_rdm": (
+        lambda **o: pfa.plot_rdm(
+            rdms(), order="linkage", groups={name: NO + name[0] for name in NAMES}, **o
+        ),
+        9,
+    ),
+    "plot_mds_panels": (
+        lambda **o: pfa.plot_mds_panels(rdms(), names={"conv1": NO}, method="classical", **o),
+        2,
+    ),
+    "rdm_mds": (lambda **o: pfa.rdm_mds(rdms(), cond_labels={"cat": NO}, **o), 2),
+    "plot_stack_graph": (lambda **o: pfa.plot_stack_graph(rdms().assign(model=NO), **o), 2),
+}
+NAMES = [name for _, name in ITEMS]
+PANELS = ("plot_similarity_against_gap", "plot_metric_comparison", "plot_mds_panels")
+
+
+def texts_of(figure):
+    return [text for text in figure.findobj(Text) if text.get_text()]
+
+
+def is_drawn_in(family, text):
+    return family in text.get_fontfamily()
+
+
+@pytest.fixture(autouse=True)
+def default_style():
+    with plt.style.context("default"):
+        yield
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_letter_that_the_style_lacks_is_drawn_in_a_font_that_has_it(case, monkeypatch):
+    font = frozenset({ord(NO)})
+    monkeypatch.setattr(_fonts, "_installed", lambda: {"STIXGeneral": font})
+    draw, count = CASES[case]
+    draw(fig_title=NO, show=False)
+    # matplotlib warns of a letter that it has no font for, and warnings are errors.
+    plt.gcf().draw_without_rendering()
+    own = [text for text in texts_of(plt.gcf()) if NO in text.get_text()]
+    assert len(own) >= count
+    assert all(is_drawn_in("STIXGeneral", text) for text in own)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_letter_that_no_font_has_is_a_square(case, monkeypatch):
+    monkeypatch.setattr(_fonts, "_installed", dict)
+    draw, count = CASES[case]
+    draw(fig_title=NO, show=False)
+    plt.gcf().draw_without_rendering()
+    texts = [text.get_text() for text in texts_of(plt.gcf())]
+    assert len([text for text in texts if SQUARE in text]) >= count
+    assert not [text for text in texts if NO in text]
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case != "plot_stack_graph"])
+def test_axes_that_were_drawn_before_take_the_fonts_too(case, monkeypatch):
+    font = frozenset({ord(NO)})
+    monkeypatch.setattr(_fonts, "_installed", lambda: {"STIXGeneral": font})
+    figure, ax = plt.subplots(figsize=(6, 6))
+    ax.set(title="before", xlabel="x", ylabel="y")
+    figure.draw_without_rendering()
+    CASES[case][0](fig_title=NO, **({"axes": [ax]} if case in PANELS else {"ax": ax}))
+    figure.draw_without_rendering()
+    assert any(is_drawn_in("STIXGeneral", text) for text in texts_of(figure))
+
+
+def test_each_function_that_draws_is_here():
+    drawing = {function.__name__ for _, function in FIGURES.values()}
+    assert drawing == {case.split(" of ")[-1] for case in CASES}
