@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from pytorch_feature_analysis._checks import check_count, check_name, check_sequence
-from pytorch_feature_analysis._decoding import describe_image
+from pytorch_feature_analysis._image_decoding import describe_image
 from pytorch_feature_analysis.activations import choose_targets
 from pytorch_feature_analysis.anova_design import Design, listed, make_design
 from pytorch_feature_analysis.anova_sums import Accumulator

@@ -22,7 +22,8 @@ from PIL import Image, ImageOps
 from torchvision import transforms
 
 from pytorch_feature_analysis._checks import check_count, check_sequence
-from pytorch_feature_analysis._decoding import (
+from pytorch_feature_analysis._files import atomic_write, check_writable
+from pytorch_feature_analysis._image_decoding import (
     Colour,
     ImageSource,
     check_colour,
@@ -35,7 +36,6 @@ from pytorch_feature_analysis._decoding import (
     read_size,
     reason,
 )
-from pytorch_feature_analysis._files import atomic_write, check_writable
 
 WHITE = (255, 255, 255)
 
@@ -196,7 +196,7 @@ def image_hash(image: ImageSource) -> str:
         loaded.size,
         loaded.getpalette("RGBA") if loaded.mode in ("P", "PA") else None,
         loaded.info.get("transparency"),
-        orientation(loaded, image),
+        orientation(loaded, describe_image(image)),
     )
     digest = hashlib.sha256(repr(known).encode())
     digest.update(loaded.tobytes())
@@ -452,6 +452,7 @@ class _Budget:
 def _check_one(
     source: ImageSource, *, background: tuple[int, ...], exif: bool, budget: _Budget
 ) -> CheckedImage:
+    name = describe_image(source)
     if isinstance(source, Image.Image):
         digest = image_hash(source)
     else:
@@ -459,8 +460,8 @@ def _check_one(
         source = file_bytes(source)
         digest = hashlib.sha256(source).hexdigest()
     if budget.is_spent():
-        return CheckedImage(digest, read_size(source, exif=exif))
-    image = read_pixels(source, background=background, exif=exif)
+        return CheckedImage(digest, read_size(source, exif=exif, name=name))
+    image = read_pixels(source, background=background, exif=exif, name=name)
     # Pillow holds a pixel of RGB in four bytes.
     kept = budget.take(4 * image.width * image.height)
     return CheckedImage(digest, image.size, image if kept else None)

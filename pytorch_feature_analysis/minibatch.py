@@ -18,7 +18,7 @@ from pytorch_feature_analysis._checks import (
     check_random_state,
     child_generator,
 )
-from pytorch_feature_analysis._decoding import describe_image
+from pytorch_feature_analysis._image_decoding import describe_image
 from pytorch_feature_analysis.activation_types import check_prefix_tokens, check_types, patterns_of
 from pytorch_feature_analysis.activations import choose_targets
 from pytorch_feature_analysis.images import check_images

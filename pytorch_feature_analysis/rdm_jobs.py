@@ -16,7 +16,7 @@ import torch
 from scipy.spatial.distance import pdist, squareform
 from torch import nn
 
-from pytorch_feature_analysis._decoding import describe_image
+from pytorch_feature_analysis._image_decoding import describe_image
 from pytorch_feature_analysis._parallel import iter_finished
 from pytorch_feature_analysis._threads import blas_threads
 from pytorch_feature_analysis.accumulation import (

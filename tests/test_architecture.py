@@ -22,7 +22,7 @@ PACKAGE = "pytorch_feature_analysis"
 # public face: what stands below it uses the package as its users do.
 LEVELS = {
     "0a": [
-        *["_cells", "_checks", "_decoding", "_locks", "_threads", "_unpickling"],
+        *["_cells", "_checks", "_image_decoding", "_locks", "_threads", "_unpickling"],
         *["_version", "cell_values", "name_patterns", "pattern_sources"],
     ],
     "0b": ["_files", "_parallel", "close_patterns", "dataframes", "matrices"],

@@ -115,6 +115,14 @@ def test_one_bad_image_is_named_in_the_singular_with_its_argument():
         check_images(["gone.png"], argument="pictures")
 
 
+@pytest.mark.parametrize("keep_bytes", [0, 10**6])
+def test_a_file_with_damaged_exif_is_named_in_the_log(tmp_path, caplog, keep_bytes):
+    path = tmp_path / "old.png"
+    random_image(30, 20).save(path, exif=b"Exif\0\0no TIFF in here")
+    assert check_images([path], keep_bytes=keep_bytes)[0].size == (30, 20)
+    assert f"{path} has EXIF data that cannot be read" in caplog.text
+
+
 def test_the_quick_check_of_a_jpeg_finds_every_cut(tmp_path):
     for progressive in (False, True):
         path = tmp_path / "a.jpg"
