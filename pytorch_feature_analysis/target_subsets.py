@@ -327,9 +327,11 @@ def _check_range(
             "all dissimilarities of `input_rdm` are equal; give a `value_range`, such as (0, 1)"
         )
     else:
+        where = f"`value_range` must be (low, high), finite, low below high, not {value_range!r}"
+        if not isinstance(value_range, (tuple, list, np.ndarray)) or len(value_range) != 2:
+            raise TypeError(f"{where}.")
         low, high = (float(value) for value in value_range)
-        where = f"`value_range` must be (low, high) with low below high, not {value_range}"
-    if not low < high:
+    if not (low < high and np.isfinite([low, high]).all()):
         raise ValueError(f"{where}.")
     return low, high
 
