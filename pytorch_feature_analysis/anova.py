@@ -27,15 +27,17 @@ from pytorch_feature_analysis.anova_sums import Accumulator
 from pytorch_feature_analysis.anova_tables import summary
 from pytorch_feature_analysis.batches import (
     KeptInputs,
+    counted,
     pass_at_once,
     preprocessing_of,
     read_batches,
     to_input,
 )
+from pytorch_feature_analysis.image_checks import check_images
 from pytorch_feature_analysis.image_sets import ImageSet, check_image_sets
-from pytorch_feature_analysis.images import check_images
 from pytorch_feature_analysis.model_arguments import check_which_layers
 from pytorch_feature_analysis.models import check_device, prepare_models
+from pytorch_feature_analysis.pass_resources import in_batches_that_fit, using_threads
 from pytorch_feature_analysis.planning import (
     PIXEL_SHARE,
     LayerLoad,
@@ -45,7 +47,6 @@ from pytorch_feature_analysis.planning import (
     in_words,
     share_out,
 )
-from pytorch_feature_analysis.rdm_jobs import counted, in_batches_that_fit, using_threads
 from pytorch_feature_analysis.stream import Target, stream_outputs
 
 _log = logging.getLogger(__name__)

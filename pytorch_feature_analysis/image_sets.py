@@ -170,7 +170,7 @@ def check_image_sets(
     """Check the public tuples and return them as `ImageSet`; nothing of the caller's is shared.
 
     The images of a set may also be a list of (entry key, path) pairs. Labels may not bear a name
-    in `reserved`. Files are not opened; see `images.check_images`.
+    in `reserved`. Files are not opened; see `image_checks.check_images`.
     """
     if isinstance(image_sets, (pd.DataFrame, Mapping)):
         raise TypeError(

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pytorch_feature_analysis.pass_resources import using_threads
 from pytorch_feature_analysis.probe_data import (
     check_features,
     check_targets,
@@ -26,7 +27,6 @@ from pytorch_feature_analysis.probe_training import (
     train_adamw,
     train_logistic,
 )
-from pytorch_feature_analysis.rdm_jobs import using_threads
 
 # With fewer classes, to be among the five most probable says little.
 _FEWEST_FOR_TOP5 = 6

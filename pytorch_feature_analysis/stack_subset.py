@@ -9,14 +9,8 @@ import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._cells import object_series
-from pytorch_feature_analysis._checks import check_sequence
-from pytorch_feature_analysis.rdm_stack import (
-    Rows,
-    as_key,
-    check_rdm_stack,
-    greedy_orders,
-    in_words,
-)
+from pytorch_feature_analysis._checks import check_sequence, in_words
+from pytorch_feature_analysis.rdm_stack import Rows, as_key, check_rdm_stack, greedy_orders
 from pytorch_feature_analysis.stack_schema import is_lineage
 
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from pytorch_feature_analysis._checks import check_name, check_sequence, child_generator
+from pytorch_feature_analysis._checks import check_name, check_sequence, child_generator, in_words
 from pytorch_feature_analysis.name_patterns import (
     NamePattern,
     filled_in,
     variables_of,
     without_double_braces,
 )
-from pytorch_feature_analysis.rdm_stack import as_key, in_words
+from pytorch_feature_analysis.rdm_stack import as_key
 
 Key = tuple[Hashable, ...]
 

@@ -19,13 +19,9 @@ import torch
 from torch import nn
 
 from pytorch_feature_analysis.activation_types import as_float
-from pytorch_feature_analysis.batches import Batch as Batch
-from pytorch_feature_analysis.batches import preprocessing_of as preprocessing_of
-from pytorch_feature_analysis.batches import read_batches as read_batches
-from pytorch_feature_analysis.batches import to_input as to_input
+from pytorch_feature_analysis.batches import Batch
 from pytorch_feature_analysis.layers import layer_table
 from pytorch_feature_analysis.layouts import Layout, infer_layouts
-from pytorch_feature_analysis.layouts import n_prefix_tokens as n_prefix_tokens
 
 # The same image gives the same numbers, but for the rounding of float32.
 _ALIKE = 1e-4

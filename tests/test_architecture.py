@@ -32,7 +32,15 @@ LEVELS = {
         *["agreement", "checkpoints", "cornet_s", "decoding_folds", "dissimilarity"],
         *["map_alignment", "nonmetric_mds"],
         "entry_subsets",
-        *["fingerprints", "image_folder", "images", "layers", "layouts", "missing_cells"],
+        *[
+            "fingerprints",
+            "image_checks",
+            "image_folder",
+            "images",
+            "layers",
+            "layouts",
+            "missing_cells",
+        ],
         "number_tables",
         *["probe_data", "probe_search", "selection", "similarity._inputs", "similarity._measure"],
         *["similarity.hsic", "stack_schema", "stimulus_subsets", "subset_search"],
@@ -50,7 +58,7 @@ LEVELS = {
     "1c": ["embedding", "resampling", "selection_reports", "similarity", "target_subsets"],
     "2a": [
         *["array_files", "arrow_columns", "image_sets", "model_arguments", "model_table"],
-        *["models", "probe_training", "rdm_comparison", "rdm_stack", "stream"],
+        *["models", "pass_resources", "probe_training", "rdm_comparison", "rdm_stack", "stream"],
     ],
     "2b": [
         *["accumulation", "activation_schema", "activation_sources", "activations"],

@@ -13,8 +13,9 @@ from PIL import ExifTags, Image
 from torchvision import transforms
 
 import pytorch_feature_analysis as pfa
-from pytorch_feature_analysis import images as images_module
-from pytorch_feature_analysis.images import check_images, describe_image, image_hash
+from pytorch_feature_analysis import image_checks
+from pytorch_feature_analysis._image_decoding import describe_image
+from pytorch_feature_analysis.image_checks import check_images, image_hash
 
 
 def random_image(width, height, seed=0, channels=3):
@@ -60,13 +61,13 @@ def test_pictures_are_kept_within_the_budget_and_checked_beyond_it(folder):
 
 def test_an_image_that_comes_several_times_is_decoded_once(folder, monkeypatch):
     calls = []
-    plain = images_module._check_one
+    plain = image_checks._check_one
 
     def counted(source, **options):
         calls.append(source)
         return plain(source, **options)
 
-    monkeypatch.setattr(images_module, "_check_one", counted)
+    monkeypatch.setattr(image_checks, "_check_one", counted)
     picture = random_image(2, 2)
     path = folder / "a.png"
     check_images([path, picture, str(path), picture, path])
