@@ -26,13 +26,8 @@ from pytorch_feature_analysis.batches import (
 )
 from pytorch_feature_analysis.layers import ORIGINAL_RGB, fetch_layers, layer_table, resolve_layers
 from pytorch_feature_analysis.layouts import Layout
-from pytorch_feature_analysis.stream import (
-    InputRefusedError,
-    Survey,
-    Target,
-    stream_outputs,
-    survey,
-)
+from pytorch_feature_analysis.stream import Target, stream_outputs
+from pytorch_feature_analysis.survey import InputRefusedError, Survey, survey
 
 DEFAULT_BATCH_SIZE = 16
 
