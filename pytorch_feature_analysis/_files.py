@@ -196,6 +196,10 @@ def filedelete(path: str | os.PathLike[str]) -> None:
         What to delete. Nothing happens when it does not exist. A symbolic link is deleted itself,
         never what it points to.
 
+    See Also
+    --------
+    pickle_dump : Keeps what it would overwrite.
+
     Examples
     --------
     >>> import pathlib, tempfile

@@ -44,8 +44,8 @@ from pytorch_feature_analysis.planning import (
     NoRoomError,
     Pass,
     check_memory_budget,
-    in_words,
     share_out,
+    size_in_words,
 )
 from pytorch_feature_analysis.stream import Target, stream_outputs
 
@@ -290,8 +290,8 @@ def _share_out(targets: Sequence[Target], design: Design, budget: int) -> list[P
         return share_out(loads, budget)
     except NoRoomError as error:
         raise ValueError(
-            f"`memory_budget` has room for {in_words(budget)}, but the sums of layer"
-            f" '{error.layer}' take {in_words(error.needed)}: give at least"
+            f"`memory_budget` has room for {size_in_words(budget)}, but the sums of layer"
+            f" '{error.layer}' take {size_in_words(error.needed)}: give at least"
             f" `memory_budget`={error.needed}, or leave the layer out with `which_layers`."
         ) from None
 

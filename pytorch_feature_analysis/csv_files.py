@@ -42,7 +42,7 @@ def create_or_append_csv(
     ----------
     df : DataFrame
         The rows. Its index is written too, as `DataFrame.to_csv` does.
-    path : path
+    path : str or Path
         The file. Its folder must exist.
     keys : list of columns, default ()
         The columns that tell rows apart. A row of the file whose keys are those of a row of `df`
@@ -122,7 +122,7 @@ def combine_csvs(
 
     Parameters
     ----------
-    path : path or list of paths
+    path : str or Path, or list of these
         A folder, of which all files that end in .csv, .p or .pkl are read, in the order of their
         names (without the older versions that the library keeps as `*.superseded.*`); or a file;
         or a list of files, read in its order.
@@ -143,6 +143,11 @@ def combine_csvs(
     ------
     ValueError
         If there is no such file, or one cannot be read as what its suffix says.
+
+    See Also
+    --------
+    create_or_append_csv : Writes such files.
+    pickle_read : One pickle alone.
 
     Notes
     -----
@@ -282,7 +287,9 @@ def _table_files(path: Any) -> list[Path]:
     files = [check_path(file, argument="path") for file in listed]
     absent = [str(file) for file in files if not file.is_file()]
     if absent:
-        raise FileNotFoundError(f"`path` names what is no file: {', '.join(absent)}.")
+        raise FileNotFoundError(
+            f"`path` names what is no file: {', '.join(absent)}. Correct these paths."
+        )
     foreign = [str(file) for file in files if file.suffix.lower() not in SUFFIXES]
     if foreign:
         raise ValueError(
@@ -310,7 +317,9 @@ def _read_table(file: Path, dtype: Any) -> pd.DataFrame:
     try:
         frame = pd.read_csv(file, dtype=dtype, **EXACT)
     except ValueError as error:
-        raise ValueError(f"'{file}' cannot be read as a CSV file: {error}.") from error
+        raise ValueError(
+            f"'{file}' cannot be read as a CSV file: {error}. Mend it, or leave it out of `path`."
+        ) from error
     # Without a name, a level of the index has a blank header, which pandas replaces by this.
     blank = [name == f"Unnamed: {place}" for place, name in enumerate(frame.columns)]
     return frame.iloc[:, blank.index(False) :] if False in blank else frame

@@ -75,6 +75,10 @@ def load_image(
     ValueError
         The file is empty, cut short or no image, or its values have no known black and white.
 
+    See Also
+    --------
+    preprocess_image : A network's input of it.
+
     Notes
     -----
     Grey of 16 bits (modes I;16 and I) is scaled by 255 / 65535 and rounded, so that full white
@@ -123,6 +127,11 @@ def nonwhite_pixel_mask(image: ImageSource, thresh: int = 230) -> np.ndarray:
     numpy.ndarray of uint8, shape (height, width)
         0 where the pixel is white, 1 elsewhere.
 
+    See Also
+    --------
+    save_mask : Save the mask as a picture.
+    alphatize_image : Make such pixels transparent.
+
     Examples
     --------
     >>> import pytorch_feature_analysis as pfa
@@ -144,7 +153,7 @@ def save_mask(mask: np.ndarray, fname: str | os.PathLike[str]) -> Image.Image:
     ----------
     mask : numpy.ndarray, shape (height, width)
         Zeros (drawn black) and ones (drawn white), or booleans.
-    fname : path
+    fname : str or Path
         Its suffix chooses the format. JPEG is lossy: the greys near an edge come back a little
         off, so threshold what is read, or save as ``.png``.
 
@@ -152,6 +161,10 @@ def save_mask(mask: np.ndarray, fname: str | os.PathLike[str]) -> Image.Image:
     -------
     PIL.Image.Image
         The exact RGB picture, before any compression.
+
+    See Also
+    --------
+    nonwhite_pixel_mask : Makes a mask.
 
     Examples
     --------
@@ -213,6 +226,10 @@ def shrink_image(
     PIL.Image.Image
         Mode RGB.
 
+    See Also
+    --------
+    load_image : Of what kinds pictures may be.
+
     Examples
     --------
     >>> import pytorch_feature_analysis as pfa
@@ -262,6 +279,10 @@ def alphatize_image(
     PIL.Image.Image
         Mode RGBA, a new image.
 
+    See Also
+    --------
+    nonwhite_pixel_mask : Mark the other pixels.
+
     Examples
     --------
     >>> import pytorch_feature_analysis as pfa
@@ -305,6 +326,11 @@ def preprocess_image(
     -------
     torch.Tensor of float32, shape (1, channels, height, width)
         What `transform` gives, as a batch.
+
+    See Also
+    --------
+    load_image : How the picture is read.
+    prepare_models : Networks with the preprocessing of their weights.
 
     Examples
     --------

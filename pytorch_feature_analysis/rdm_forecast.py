@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 import pandas as pd
 
 from pytorch_feature_analysis.activation_types import pooled
-from pytorch_feature_analysis.planning import Pass, in_words, seconds_a_unit
+from pytorch_feature_analysis.planning import Pass, seconds_a_unit, size_in_words
 from pytorch_feature_analysis.rdm_units import Run, UnitPlanner
 
 # How fast patterns are copied to where they wait.
@@ -37,12 +37,12 @@ class ModelForecast:
 
     def in_words(self) -> str:
         """One line for the log."""
-        file = f", {in_words(self.file_bytes)} in files" if self.file_bytes else ""
+        file = f", {size_in_words(self.file_bytes)} in files" if self.file_bytes else ""
         return (
             f"plan for model '{self.model}': {self.images} images, {self.layers} layers,"
             f" {self.regime} ({self.passes} passes, as long as {self.full_passes:.1f} full ones),"
-            f" {in_words(self.memory_bytes)} in memory{file} of {in_words(self.activation_bytes)}"
-            f" of activations, about {self.seconds:.0f} s"
+            f" {size_in_words(self.memory_bytes)} in memory{file} of"
+            f" {size_in_words(self.activation_bytes)} of activations, about {self.seconds:.0f} s"
         )
 
 

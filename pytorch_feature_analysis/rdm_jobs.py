@@ -37,7 +37,7 @@ from pytorch_feature_analysis.pass_resources import in_batches_that_fit, using_t
 from pytorch_feature_analysis.pattern_rows import Arena
 from pytorch_feature_analysis.stream import Target, stream_outputs
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 # Metrics whose plain definition scipy has under a name of its own, for `debug_check`.

@@ -59,6 +59,11 @@ def check_rdm_stack(
         A column is missing, or a cell is not what it must be; the message names the first such
         row by its position and its index.
 
+    See Also
+    --------
+    stack_columns : What the columns mean.
+    subset_rdm_df : Fewer entries.
+
     Notes
     -----
     Matrices may hold NaN and need not be symmetric.

@@ -26,10 +26,10 @@ from pytorch_feature_analysis.planning import (
     LayerLoad,
     NoRoomError,
     Pass,
-    in_words,
     probe_disk,
     room_for_patterns,
     share_out,
+    size_in_words,
 )
 from pytorch_feature_analysis.rdm_jobs import ImagePool, Job, twins
 from pytorch_feature_analysis.rdm_plan import ModelPlan, Row, pack_runs
@@ -211,9 +211,9 @@ class UnitPlanner:
             needed = error.needed * self._sharing
             smallest = min(needed + self._stack_bytes, 4 * needed)
             raise ValueError(
-                f"`memory_budget` leaves {in_words(self.room)} for the patterns of model"
+                f"`memory_budget` leaves {size_in_words(self.room)} for the patterns of model"
                 f" '{run.plan.name}'{error.why} at layer '{error.layer}' take"
-                f" {in_words(error.needed)}. The smallest budget that works is"
+                f" {size_in_words(error.needed)}. The smallest budget that works is"
                 f" '{-(-smallest // 10**6)}MB'."
             ) from error
 

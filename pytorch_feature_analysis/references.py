@@ -195,6 +195,7 @@ def _as_stack(reference: Any, argument: str) -> pd.DataFrame:
             raise ValueError(
                 f"`{argument}` is a table whose index and columns name other entries:"
                 f" {in_words(map(name_of, set(rows) ^ set(columns)))} in one alone."
+                " Name both alike."
             )
         places = {key: place for place, key in enumerate(columns)}
         reference = reference.to_numpy()[:, [places[key] for key in rows]], rows

@@ -37,6 +37,11 @@ def subset_rdm_df(df: pd.DataFrame, entry_keys: Iterable[Any]) -> pd.DataFrame:
     ValueError
         An entry is in no row, or a row has none of the entries.
 
+    See Also
+    --------
+    df_filter : Fewer rows.
+    linkage_order : An order of entries.
+
     Notes
     -----
     `perm_scramble` tells how a row's matrix came from that of its 'orig_data' row. Where the

@@ -24,7 +24,7 @@ def save_subset(
 
     Parameters
     ----------
-    path : path
+    path : str or Path
         The file. Its folder must exist. One that is already there with another subset is not
         lost: it is renamed to `<stem>.superseded<suffix>`, and a log line says so.
     indices : array-like of int
@@ -66,7 +66,7 @@ def read_subset(path: str | os.PathLike[str], *, n_stimuli: int | None = None) -
 
     Parameters
     ----------
-    path : path
+    path : str or Path
         A JSON file: that of `save_subset`, a list of positions, or an object with a list of
         positions for each class.
     n_stimuli : int, optional

@@ -80,6 +80,11 @@ def get_dissims_that_match(
     ValueError
         As `get_extreme_dissims_total`; or the target is not a finite number.
 
+    See Also
+    --------
+    get_most_uniform_dissims : Evenly spread dissimilarities.
+    get_extreme_dissims_total : The most different items.
+
     Notes
     -----
     All sets are looked at where there are at most 20,000, else the greedy choice is bettered by
@@ -283,6 +288,11 @@ def get_most_uniform_dissims(
     ------
     ValueError
         As `get_extreme_dissims_total`; or the range is empty.
+
+    See Also
+    --------
+    get_dissims_that_match : A given mean.
+    select_stimuli : The same on rows of a stack.
 
     Notes
     -----

@@ -53,6 +53,11 @@ def cca(x: npt.ArrayLike, y: npt.ArrayLike, *, regularization: float = 0.0) -> n
     UserWarning
         There are so many units that some coefficients, or all, are 1 for any data.
 
+    See Also
+    --------
+    svcca : The mean over leading dimensions.
+    pwcca : A weighted mean.
+
     References
     ----------
     Hotelling, H. (1936). Relations between two sets of variates. Biometrika 28, 321-377.
@@ -101,6 +106,11 @@ def svcca(
     float
         From 0 (unrelated) to 1 (the same leading dimensions). NaN where one side is the same for
         all stimuli.
+
+    See Also
+    --------
+    svcca_coefficients : All of them.
+    cca : Without a choice of dimensions.
 
     References
     ----------
@@ -160,6 +170,10 @@ def svcca_coefficients(
     UserWarning
         Both sides keep so many dimensions that some coefficients are 1 for any data.
 
+    See Also
+    --------
+    svcca : Their mean.
+
     References
     ----------
     Raghu, M., Gilmer, J., Yosinski, J. and Sohl-Dickstein, J. (2017). SVCCA: singular vector
@@ -205,6 +219,10 @@ def pwcca(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     -----
     UserWarning
         As `cca`.
+
+    See Also
+    --------
+    cca : The coefficients.
 
     References
     ----------

@@ -30,6 +30,10 @@ def pca(x: npt.ArrayLike, n_dims: int) -> np.ndarray:
         Uncorrelated columns of decreasing variance, centred. Of the two signs of a component,
         that is taken which makes its largest score positive.
 
+    See Also
+    --------
+    svcca : CCA of leading dimensions.
+
     References
     ----------
     Jolliffe, I. T. and Cadima, J. (2016). Principal component analysis: a review and recent
@@ -65,6 +69,10 @@ def pls(x: npt.ArrayLike, y: npt.ArrayLike) -> np.ndarray:
     ndarray (k,)
         Decreasing, not negative, in units of x times those of y; as many as the least of p, q and
         n_stimuli.
+
+    See Also
+    --------
+    cca : Correlations in the place of covariances.
 
     References
     ----------

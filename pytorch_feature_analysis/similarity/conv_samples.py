@@ -42,6 +42,10 @@ def conv_samples(
     ValueError
         An unknown mode, another shape, or `size` missing where it is needed.
 
+    See Also
+    --------
+    dft_cca : Compares maps frequency by frequency.
+
     Notes
     -----
     'interpolate' is bilinear with pixels as squares, as ``torch.nn.functional.interpolate`` with

@@ -28,6 +28,11 @@ def dft_cca(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     float
         From 0 to 1. NaN where one side is the same for all stimuli.
 
+    See Also
+    --------
+    conv_samples : Other ways to treat positions.
+    cca : Of tables.
+
     References
     ----------
     Raghu, M., Gilmer, J., Yosinski, J. and Sohl-Dickstein, J. (2017). SVCCA. NeurIPS, section 4.
