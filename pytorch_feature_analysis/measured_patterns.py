@@ -92,7 +92,8 @@ class Reader:
             raise ValueError(
                 f"`run_variable` is {run_variable!r}, which is neither a column of `{_FRAME}`"
                 " (with the run of each observation in its cells) nor a name in the `entry_labels`"
-                f" of all observations. Columns: {', '.join(map(str, patterns_df.columns))}; names:"
+                " of all observations. Columns:"
+                f" {', '.join(map(str, patterns_df.columns))}; names:"
                 f" {', '.join(sorted(map(str, variables)))}. Name the runs, which"
                 " cross-validation is between, or take a metric without it, such as 'corr'."
             )
