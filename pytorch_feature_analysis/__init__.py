@@ -170,17 +170,11 @@ from pytorch_feature_analysis.report import write_report
 from pytorch_feature_analysis.sample_sizes import sample_size_sensitivity
 from pytorch_feature_analysis.selection_reports import selection_report
 from pytorch_feature_analysis.similarity import MEASURES
-from pytorch_feature_analysis.similarity.cca import (
-    cca,
-    dft_cca,
-    pca,
-    pls,
-    pwcca,
-    svcca,
-    svcca_coefficients,
-)
+from pytorch_feature_analysis.similarity.cca import cca, pwcca, svcca, svcca_coefficients
 from pytorch_feature_analysis.similarity.cka import linear_cka, minibatch_cka, rbf_cka
+from pytorch_feature_analysis.similarity.components import pca, pls
 from pytorch_feature_analysis.similarity.conv_samples import conv_samples
+from pytorch_feature_analysis.similarity.dft_cca import dft_cca
 from pytorch_feature_analysis.similarity.hsic import hsic
 from pytorch_feature_analysis.similarity.neighbors import jaccard_knn, mutual_knn
 from pytorch_feature_analysis.similarity.predictivity import linear_predictivity

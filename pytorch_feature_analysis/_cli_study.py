@@ -15,7 +15,7 @@ from pytorch_feature_analysis._cli_options import (
     quiet_option,
     scheduler_option,
 )
-from pytorch_feature_analysis._parallel import using_scheduler
+from pytorch_feature_analysis._dask import using_scheduler
 from pytorch_feature_analysis.study import plan_study, run_study
 
 _HELP = {

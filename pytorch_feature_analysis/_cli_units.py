@@ -37,8 +37,8 @@ from pytorch_feature_analysis.anova import compute_etas
 from pytorch_feature_analysis.anova_design import make_design
 from pytorch_feature_analysis.csv_files import write_table
 from pytorch_feature_analysis.decoding import run_2way_svm_analysis
+from pytorch_feature_analysis.image_checks import check_images
 from pytorch_feature_analysis.image_sets import check_image_sets, package_image_sets
-from pytorch_feature_analysis.images import check_images
 from pytorch_feature_analysis.layers import resolve_layers
 from pytorch_feature_analysis.model_arguments import check_which_layers
 from pytorch_feature_analysis.models import prepare_models

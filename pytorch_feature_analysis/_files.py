@@ -89,12 +89,13 @@ def check_writable(path: Any, *, argument: str) -> Path:
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike[str], *, keep: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place when the block ends well.
 
     A reader sees the old file or the new one, never half of one; after an exception the old one
     stands as it was. The temporary name keeps the suffix, by which many writers choose a format.
-    A symbolic link stays one, and its target is what is written.
+    A symbolic link stays one, and its target is what is written. With `keep`, an old file of
+    another content stays under the name that `keep_previous` gives it.
     """
     target = Path(path).resolve()
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(6)}{target.suffix}")
@@ -105,6 +106,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         # Without this, a power cut can leave the new name with none of its content.
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        if keep and not same_content(target, temporary):
+            keep_previous(target, stays=True)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -118,8 +121,11 @@ def leftovers(folder: Path) -> list[Path]:
     return sorted(item for item in folder.iterdir() if _TEMPORARY.fullmatch(item.name))
 
 
-def keep_previous(path: str | os.PathLike[str]) -> Path | None:
+def keep_previous(path: str | os.PathLike[str], *, stays: bool = False) -> Path | None:
     """Rename what is at `path` to `<stem>.superseded<suffix>`, numbered from the second on.
+
+    With `stays` a file has both names, so that there is one at `path` until another takes its
+    place (where the file system has no hard links, it is renamed all the same).
 
     Returns
     -------
@@ -127,32 +133,53 @@ def keep_previous(path: str | os.PathLike[str]) -> Path | None:
         Where the file, or the folder, is kept now; None when there was none.
     """
     path = Path(path).resolve()
-    if not path.exists():
-        return None
     is_folder = path.is_dir()
+    take = _rename_folder if is_folder else _link if stays else _rename
     number = 1
-    while True:
+    while path.exists():
         ending = ".superseded" if number == 1 else f".superseded-{number}"
         kept = path.with_name(f"{path.stem}{ending}{path.suffix}")
         # Taking the name and finding it free are one step: two processes never agree on one.
         try:
-            if is_folder:
-                path.rename(kept)
-            else:
-                kept.touch(exist_ok=False)
-                path.replace(kept)
-            break
+            take(path, kept)
+        except FileNotFoundError:
+            # Another process has just taken it away.
+            continue
         except OSError as error:
             if error.errno not in _NAME_IS_TAKEN:
                 raise
-        number += 1
-    logger.warning(
-        "'%s' would have been overwritten; the previous %s is kept as '%s'.",
-        path,
-        "folder" if is_folder else "file",
-        kept,
-    )
-    return kept
+            number += 1
+            continue
+        logger.warning(
+            "'%s' would have been overwritten; the previous %s is kept as '%s'.",
+            path,
+            "folder" if is_folder else "file",
+            kept,
+        )
+        return kept
+    return None
+
+
+def _rename_folder(path: Path, kept: Path) -> None:
+    path.rename(kept)
+
+
+def _rename(path: Path, kept: Path) -> None:
+    kept.touch(exist_ok=False)
+    try:
+        path.replace(kept)
+    except OSError:
+        kept.unlink()
+        raise
+
+
+def _link(path: Path, kept: Path) -> None:
+    try:
+        kept.hardlink_to(path)
+    except FileExistsError:
+        raise
+    except OSError:
+        _rename(path, kept)
 
 
 def same_content(first: Path, second: Path) -> bool:
@@ -168,6 +195,10 @@ def filedelete(path: str | os.PathLike[str]) -> None:
     path : str or Path
         What to delete. Nothing happens when it does not exist. A symbolic link is deleted itself,
         never what it points to.
+
+    See Also
+    --------
+    pickle_dump : Keeps what it would overwrite.
 
     Examples
     --------
@@ -215,11 +246,8 @@ def pickle_dump(obj: Any, path: str | os.PathLike[str]) -> None:
     {'answer': (4, 2)}
     """
     path = check_writable(path, argument="path")
-    with atomic_write(path) as temporary:
-        with temporary.open("wb") as file:
-            pickle.dump(obj, file, protocol=pickle.HIGHEST_PROTOCOL)
-        if not same_content(path, temporary):
-            keep_previous(path)
+    with atomic_write(path, keep=True) as temporary, temporary.open("wb") as file:
+        pickle.dump(obj, file, protocol=pickle.HIGHEST_PROTOCOL)
 
 
 def pickle_read(path: str | os.PathLike[str], *, allow: Iterable[Pair] = ()) -> Any:

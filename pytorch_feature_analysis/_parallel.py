@@ -16,10 +16,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from typing import Any, TypeVar
 
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs, parallel_config
+from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 
 from pytorch_feature_analysis._checks import check_name, check_sequence
+from pytorch_feature_analysis._dask import finished_on_dask, is_dask
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -102,8 +103,9 @@ def iter_finished(
     n_jobs = check_num_cores(num_cores)
     backend, _ = get_active_backend()
     results: Generator[tuple[int, Result], None, None]
-    if n_jobs is None and _is_dask(backend):
-        results = _finished_on_dask(backend.client, func, items)
+    if n_jobs is None and is_dask(backend):
+        calls = ((func, place, item) for place, item in enumerate(items))
+        results = finished_on_dask(backend.client, _numbered, calls)
     else:
         numbered = delayed(_numbered)
         tasks = (numbered(func, place, item) for place, item in enumerate(items))
@@ -122,53 +124,6 @@ def iter_finished(
 
 def _numbered(func: Callable[[Item], Result], place: int, item: Item) -> tuple[int, Result]:
     return place, func(item)
-
-
-def _is_dask(backend: Any) -> bool:
-    return "dask" in type(backend).__module__
-
-
-def _finished_on_dask(
-    client: Any, func: Callable[[Item], Result], items: Sequence[Item]
-) -> Generator[tuple[int, Result], None, None]:
-    """Yield each result as it comes from the workers of a Dask cluster.
-
-    joblib's own way there waits forever for a call whose workers are lost, and makes the calls
-    here where there is one worker.
-    """
-    import cloudpickle
-    from distributed import as_completed
-
-    # Sent by value, and the work as bytes, so that a worker which lacks a module says so.
-    def unpacked(content: bytes) -> tuple[int, Result]:
-        import pickle
-
-        call, *arguments = pickle.loads(content)  # noqa: S301 - what this process has packed
-        return call(*arguments)
-
-    def submit(place: int, item: Item) -> Any:
-        content = cloudpickle.dumps((_numbered, func, place, item))
-        return client.submit(unpacked, content, pure=False)
-
-    upcoming = enumerate(items)
-    waiting = as_completed()
-    with warnings.catch_warnings():
-        # A unit of work comes with its network, so that it can be done again where a worker dies.
-        warnings.filterwarnings("ignore", "Sending large graph", category=UserWarning)
-        n_ahead = 2 * max(1, sum(client.ncores().values()))
-        unfinished = {submit(*numbered) for numbered in itertools.islice(upcoming, n_ahead)}
-        waiting.update(unfinished)
-        try:
-            for future in waiting:
-                unfinished.discard(future)
-                yield future.result()
-                for numbered in itertools.islice(upcoming, 1):
-                    following = submit(*numbered)
-                    unfinished.add(following)
-                    waiting.add(following)
-        finally:
-            with contextlib.suppress(Exception):
-                client.cancel(list(unfinished))
 
 
 def _why_workers_failed(error: Exception) -> str | None:
@@ -195,60 +150,12 @@ def _why_workers_failed(error: Exception) -> str | None:
     return None
 
 
-@contextlib.contextmanager
-def using_scheduler(address: str, *, timeout: float = 10.0) -> Iterator[None]:
-    """Have all calls made by the workers of a Dask scheduler, such as 'tcp://10.0.0.1:8786'."""
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise ImportError(
-            "`scheduler` needs Dask, which is not installed:"
-            " pip install 'pytorch_feature_analysis[distributed]'"
-        ) from error
-    try:
-        client = Client(address, timeout=timeout)
-    except (OSError, ValueError, TypeError) as error:
-        raise ConnectionError(
-            f"`scheduler` is '{address}', but nothing answers there within {timeout:g} s: {error}."
-            " Start one with `dask scheduler`, which prints its address, and workers with"
-            " `dask worker ADDRESS --nthreads 1`."
-        ) from error
-    with client:
-        _check_workers(client, address)
-        with parallel_config(backend="dask", client=client):
-            yield
-
-
-def _check_workers(client: Any, address: str) -> None:
-    """Raise unless there are workers, and each has this package."""
-    package = __name__.partition(".")[0]
-
-    # Sent by value, since it must run where the package may be missing.
-    def has_package() -> bool:
-        import importlib.util
-
-        return importlib.util.find_spec(package) is not None
-
-    found = client.run(has_package)
-    if not found:
-        raise ConnectionError(
-            f"`scheduler` '{address}' has no workers yet: start some with"
-            f" `dask worker {address} --nthreads 1`."
-        )
-    without = sorted(worker for worker, has in found.items() if not has)
-    if without:
-        raise RuntimeError(
-            f"`scheduler` '{address}' has workers without {package}:"
-            f" {', '.join(without)}. Install it in their environment, in the same version."
-        )
-
-
 def count_workers(num_cores: NumCores) -> tuple[int, bool]:
     """Count the workers that calls would be shared out among, and say if they share a machine."""
     n_jobs = check_num_cores(num_cores)
     number = effective_n_jobs(n_jobs)
     backend, _ = get_active_backend()
-    return max(1, number), not _is_dask(backend)
+    return max(1, number), not is_dask(backend)
 
 
 def parallel_map(

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from pytorch_feature_analysis.activation_types import patterns_of, pooled
+from pytorch_feature_analysis.batches import Batch
 from pytorch_feature_analysis.bounded_rdms import compute_bounded_rdms
 from pytorch_feature_analysis.device_patterns import DevicePatterns, DeviceTable
 from pytorch_feature_analysis.dissimilarity import Metric, undefined_patterns
@@ -31,7 +32,7 @@ from pytorch_feature_analysis.pattern_rows import (
 )
 from pytorch_feature_analysis.pattern_sources import PatternSource, as_source, whole_pattern
 from pytorch_feature_analysis.projection import Projected, Projector
-from pytorch_feature_analysis.stream import Batch, Target
+from pytorch_feature_analysis.stream import Target
 
 
 @dataclass(frozen=True)

@@ -17,17 +17,12 @@ from pytorch_feature_analysis._cells import object_series
 from pytorch_feature_analysis._files import check_path
 from pytorch_feature_analysis.accumulation import SetPlan
 from pytorch_feature_analysis.activation_types import patterns_of
+from pytorch_feature_analysis.batches import Batch, counted, preprocessing_of, read_batches
+from pytorch_feature_analysis.layouts import n_prefix_tokens
+from pytorch_feature_analysis.pass_resources import in_batches_that_fit, using_threads
 from pytorch_feature_analysis.rdm_call import Call, LaidOut
-from pytorch_feature_analysis.rdm_jobs import counted, in_batches_that_fit, using_threads
 from pytorch_feature_analysis.rdm_plan import ModelPlan
-from pytorch_feature_analysis.stream import (
-    Batch,
-    Target,
-    n_prefix_tokens,
-    preprocessing_of,
-    read_batches,
-    stream_outputs,
-)
+from pytorch_feature_analysis.stream import Target, stream_outputs
 
 
 def get_activations(

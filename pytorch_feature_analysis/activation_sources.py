@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pytorch_feature_analysis._checks import check_name
+from pytorch_feature_analysis._checks import check_name, in_words
 from pytorch_feature_analysis.array_files import SUFFIXES, Stored, list_arrays
 from pytorch_feature_analysis.name_patterns import (
     NamePattern,
@@ -21,7 +21,6 @@ from pytorch_feature_analysis.name_patterns import (
     without_double_braces,
 )
 from pytorch_feature_analysis.number_tables import CsvLayout, NumberTable, is_counter
-from pytorch_feature_analysis.rdm_stack import in_words
 
 # What the frame, or a stack that is made of it, calls its own columns.
 _TAKEN = (

@@ -26,13 +26,8 @@ from pytorch_feature_analysis.batches import (
 )
 from pytorch_feature_analysis.layers import ORIGINAL_RGB, fetch_layers, layer_table, resolve_layers
 from pytorch_feature_analysis.layouts import Layout
-from pytorch_feature_analysis.stream import (
-    InputRefusedError,
-    Survey,
-    Target,
-    stream_outputs,
-    survey,
-)
+from pytorch_feature_analysis.stream import Target, stream_outputs
+from pytorch_feature_analysis.survey import InputRefusedError, Survey, survey
 
 DEFAULT_BATCH_SIZE = 16
 
@@ -202,10 +197,10 @@ def capture(
         Layer names ('conv1'), labels (('conv1', 1)), module paths ('layer4.2'), earlier calls of
         a reused module ('relu2@1'), or 'original_rgb'. Default: the input and every leaf module
         that a forward pass calls.
-    calls : {'last', 'all'}
+    calls : {'last', 'all'}, default 'last'
         Which calls of a module that is called several times a pass: the last, or also the
         earlier ones under 'relu2@1', 'relu2@2'.
-    batch_size : int
+    batch_size : int, default 16
         Images a forward pass; short batches are padded to it.
     device : str or torch.device, optional
         Where the network runs; default where it is.
@@ -215,6 +210,11 @@ def capture(
     dict of str to ndarray (n_images, ...)
         Per layer name, in the order asked for. Memory: n_images times the units of all layers,
         4 bytes each; `get_rdms` needs no such room.
+
+    See Also
+    --------
+    get_activations : The same as a frame, by models and image sets.
+    list_layers : Which layers there are.
 
     Examples
     --------
@@ -275,6 +275,10 @@ def get_model_activations_for_image(
         Per layer label, ``('conv1', 1)``, what the layer put out for the image (channels, height,
         width), or (n_units,) for a vector; ``('original_rgb', 0)`` is the preprocessed image.
 
+    See Also
+    --------
+    capture : Many images, and chosen layers.
+
     Examples
     --------
     >>> from PIL import Image
@@ -329,6 +333,10 @@ def list_layers(
     ------
     ValueError
         The network does not take an input of this shape.
+
+    See Also
+    --------
+    fetch_layers : Addresses, without a pass.
 
     Examples
     --------

@@ -7,7 +7,6 @@ before strings before tuples.
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._checks import check_columns, check_name, check_sequence
+from pytorch_feature_analysis.cell_values import sort_key
 from pytorch_feature_analysis.dataframes import single_column
 
 AggFunc = str | Callable[..., Any] | tuple[str, Callable[..., Any]]
@@ -69,6 +69,10 @@ def df_agg(
         One row per group, sorted by the groups: the columns `group_vars`, then for each data
         column and function `<column>_<function>`.
 
+    See Also
+    --------
+    df_pivot : Groups over columns.
+
     Notes
     -----
     As everywhere in pandas, 'std' and 'var' divide by n - 1, and NaN is left out; so it is for
@@ -121,7 +125,7 @@ def df_agg(
         *groups,
         *(f"{column}_{name}" for column in data for name in functions),
     ]
-    _check_distinct(names, what="columns of the result")
+    _check_distinct(names)
     columns: list[pd.Series] = [labels[column] for column in groups]
     columns += [
         _reduce(df, column, [group_of], name, function)
@@ -160,6 +164,10 @@ def df_pivot(
         joined by an underscore ('Female_adult'), and with several value columns also by these
         ('Female_height', 'Male_height', 'Female_income', ...). Rows and columns are sorted by
         their values. NaN where no row falls into a cell.
+
+    See Also
+    --------
+    df_agg : Groups over rows.
 
     Examples
     --------
@@ -200,7 +208,7 @@ def df_pivot(
         wide = _reduce(df, value, [rows, cells], name, function).unstack()  # noqa: PD010 - groups are made
         names += [f"{head}_{value}" if len(values) > 1 else head for head in heads]
         table += [wide[position] for position in range(len(heads))]
-    _check_distinct(names, what="columns of the result")
+    _check_distinct(names)
     return _table(table, names, len(row_labels))
 
 
@@ -217,14 +225,19 @@ def _columns(df: pd.DataFrame, value: Any, *, argument: str) -> list[Hashable]:
     names = list(value)
     for name in names:
         check_name(name, df.columns, argument=argument, what="column", owner=" of `df`")
-    _check_distinct(names, what=f"columns in `{argument}`")
+    twice = [name for position, name in enumerate(names) if name in names[:position]]
+    if twice:
+        raise ValueError(f"`{argument}` names {twice[0]!r} more than once; name each column once.")
     return names
 
 
-def _check_distinct(names: list[Hashable], *, what: str) -> None:
+def _check_distinct(names: list[Hashable]) -> None:
+    """Raise if two columns of the result would have one name."""
     twice = [name for position, name in enumerate(names) if name in names[:position]]
     if twice:
-        raise ValueError(f"There would be two {what} called {twice[0]!r}. Rename one of them.")
+        raise ValueError(
+            f"There would be two columns of the result called {twice[0]!r}. Rename one of them."
+        )
 
 
 def _functions(agg_funcs: Any, *, argument: str) -> dict[str, Any]:
@@ -301,22 +314,11 @@ def _ranks(column: pd.Series, *, argument: str) -> np.ndarray:
     try:
         order = sorted(range(len(values)), key=values.__getitem__)
     except TypeError:
-        order = sorted(range(len(values)), key=lambda position: _mixed_key(values[position]))
+        order = sorted(range(len(values)), key=lambda position: sort_key(values[position]))
     ranks = np.empty(len(values) + 1, dtype=np.intp)
     ranks[order] = np.arange(len(values))
     ranks[-1] = len(values)  # where the code of a missing value, -1, points
     return ranks[codes]
-
-
-def _mixed_key(value: Any) -> tuple[Any, ...]:
-    """Sort values of several types: numbers, strings, tuples (item by item), then the rest."""
-    if isinstance(value, numbers.Real):
-        return (0, value)
-    if isinstance(value, str):
-        return (1, value)
-    if isinstance(value, tuple):
-        return (2, tuple(_mixed_key(item) for item in value))
-    return (3, type(value).__name__, repr(value))
 
 
 def _reduce(

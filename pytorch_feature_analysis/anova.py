@@ -20,32 +20,33 @@ import torch
 from torch import nn
 
 from pytorch_feature_analysis._checks import check_count, check_name, check_sequence
-from pytorch_feature_analysis._decoding import describe_image
+from pytorch_feature_analysis._image_decoding import describe_image
 from pytorch_feature_analysis.activations import choose_targets
 from pytorch_feature_analysis.anova_design import Design, listed, make_design
 from pytorch_feature_analysis.anova_sums import Accumulator
 from pytorch_feature_analysis.anova_tables import summary
 from pytorch_feature_analysis.batches import (
     KeptInputs,
+    counted,
     pass_at_once,
     preprocessing_of,
     read_batches,
     to_input,
 )
+from pytorch_feature_analysis.image_checks import check_images
 from pytorch_feature_analysis.image_sets import ImageSet, check_image_sets
-from pytorch_feature_analysis.images import check_images
 from pytorch_feature_analysis.model_arguments import check_which_layers
 from pytorch_feature_analysis.models import check_device, prepare_models
+from pytorch_feature_analysis.pass_resources import in_batches_that_fit, using_threads
 from pytorch_feature_analysis.planning import (
     PIXEL_SHARE,
     LayerLoad,
     NoRoomError,
     Pass,
     check_memory_budget,
-    in_words,
     share_out,
+    size_in_words,
 )
-from pytorch_feature_analysis.rdm_jobs import counted, in_batches_that_fit, using_threads
 from pytorch_feature_analysis.stream import Target, stream_outputs
 
 _log = logging.getLogger(__name__)
@@ -289,8 +290,8 @@ def _share_out(targets: Sequence[Target], design: Design, budget: int) -> list[P
         return share_out(loads, budget)
     except NoRoomError as error:
         raise ValueError(
-            f"`memory_budget` has room for {in_words(budget)}, but the sums of layer"
-            f" '{error.layer}' take {in_words(error.needed)}: give at least"
+            f"`memory_budget` has room for {size_in_words(budget)}, but the sums of layer"
+            f" '{error.layer}' take {size_in_words(error.needed)}: give at least"
             f" `memory_budget`={error.needed}, or leave the layer out with `which_layers`."
         ) from None
 

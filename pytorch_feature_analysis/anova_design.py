@@ -10,8 +10,8 @@ from functools import partial
 import numpy as np
 from scipy.linalg import helmert
 
+from pytorch_feature_analysis._checks import in_words
 from pytorch_feature_analysis.image_sets import ImageSet
-from pytorch_feature_analysis.rdm_stack import in_words
 
 # Cells without an image are all to be filled, so that more of them are named than elsewhere.
 listed = partial(in_words, most=10)

@@ -155,7 +155,9 @@ def _settings(architecture: str, weights: WeightsEnum) -> dict[str, Any]:
 
 def _existing(path: Path, argument: str) -> Path:
     if not path.is_file():
-        raise FileNotFoundError(f"`{argument}` gives the path {path}, where there is no file.")
+        raise FileNotFoundError(
+            f"`{argument}` gives the path {path}, where there is no file. Correct it."
+        )
     return path
 
 

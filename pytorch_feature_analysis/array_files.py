@@ -38,9 +38,9 @@ _NPY_HEADERS = {
 _MAT_NUMBERS = {"double", "single", "logical"} | {
     f"{sign}int{n_bits}" for sign in ("", "u") for n_bits in (8, 16, 32, 64)
 }
-_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # Where MATLAB's own header ends in its files of version 7.3.
-_MATLAB_HEADER = 512
+MATLAB_HEADER = 512
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,8 @@ def _pickle(path: Path) -> dict[str, Stored]:
 
 def _mat(path: Path) -> dict[str, Stored]:
     with path.open("rb") as file:
-        file.seek(_MATLAB_HEADER)
-        if file.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE:
+        file.seek(MATLAB_HEADER)
+        if file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE:
             return _hdf5(path, of_matlab=True)
     # Deferred: only a call needs it.
     from scipy.io import whosmat

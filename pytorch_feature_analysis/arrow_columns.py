@@ -16,7 +16,7 @@ import pandas as pd
 
 from pytorch_feature_analysis import _cells
 from pytorch_feature_analysis._cells import object_series
-from pytorch_feature_analysis.stack_schema import is_lineage
+from pytorch_feature_analysis.stack_schema import cell_error, is_lineage
 
 
 class Store:
@@ -182,11 +182,7 @@ def _texts_of(cells: list[Any], index: pd.Index, name: str) -> _TextsStore:
                 try:
                     text = _cells.encode(cell)
                 except TypeError as error:
-                    raise TypeError(
-                        f"`rdm_df` has, in column {name!r} of the row at position {k} (index"
-                        f" {index[k]!r}), {error}, which a parquet file cannot hold. Turn it into"
-                        " strings, numbers, tuples or dicts of these, or write a pickle (.p)."
-                    ) from None
+                    raise cell_error(repr(name), k, index, error, file="a parquet file") from None
                 code = by_text.setdefault(text, len(by_text))
                 by_content[content] = code
             by_id[id(cell)] = code

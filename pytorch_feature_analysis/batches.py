@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
@@ -180,3 +180,10 @@ def tensor_batches(images: torch.Tensor, batch_size: int) -> Iterator[Batch]:
         rows = images[start : start + batch_size]
         padding = rows[-1:].expand(batch_size - len(rows), *rows.shape[1:])
         yield Batch(list(range(start, start + len(rows))), torch.cat([rows, padding]))
+
+
+def counted(batches: Iterable[Batch], tick: Callable[[int], Any]) -> Iterator[Batch]:
+    """Tell how many images have passed."""
+    for batch in batches:
+        yield batch
+        tick(len(batch.positions))

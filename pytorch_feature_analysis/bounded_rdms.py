@@ -11,16 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from pytorch_feature_analysis.dissimilarity import METRICS, Metric
+from pytorch_feature_analysis.dissimilarity import METRICS, Metric, dtype_of_ranks
 from pytorch_feature_analysis.gram import PatternGeometry, pattern_geometry
 from pytorch_feature_analysis.pattern_rows import PatternStore, Slots
 from pytorch_feature_analysis.pattern_sources import PatternSource, whole_pattern
 
 MakeStore = Callable[[int, int, np.dtype], PatternStore]
 """Called with the numbers of patterns and of units and the type of number."""
-
-# Average ranks are multiples of a half, up to the number of units.
-_RANKS_IN_FLOAT32 = 2**23
 
 
 def compute_bounded_rdms(
@@ -55,8 +52,7 @@ def compute_bounded_rdms(
 def _geometry(source: PatternSource, metric: Metric, make_store: MakeStore) -> PatternGeometry:
     if metric.prepare is None:
         return pattern_geometry(source)
-    exact = np.float32 if source.n_units <= _RANKS_IN_FLOAT32 else np.float64
-    store = make_store(len(source), source.n_units, np.dtype(exact))
+    store = make_store(len(source), source.n_units, dtype_of_ranks(source.n_units))
     try:
         for row in range(len(source)):
             store.put([row], metric.prepare(whole_pattern(source, row)[None]))

@@ -7,6 +7,7 @@ still be grouped by; all missing values count as one value.
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -62,18 +63,19 @@ def _sorted(values: list[Hashable]) -> list[Hashable]:
             return sorted(values)  # type: ignore[type-var] # what has no order raises
         except TypeError:
             pass
-    return sorted(values, key=_sort_key)
+    return sorted(values, key=sort_key)
 
 
-def _sort_key(value: Hashable) -> tuple[Any, ...]:
+def sort_key(value: Any) -> tuple[Any, ...]:
+    """Order values of several kinds: numbers, strings, tuples (item by item), others, None."""
     if value is None:
         return (4,)
-    if isinstance(value, (int, float)):
+    if isinstance(value, numbers.Real):
         return 0, value
     if isinstance(value, str):
         return 1, value
     if isinstance(value, tuple):
-        return 2, tuple(map(_sort_key, value))
+        return 2, tuple(map(sort_key, value))
     return 3, type(value).__name__, repr(value)
 
 

@@ -73,7 +73,9 @@ def fetch(url: str, *, owner: str) -> Path:
     """
     path = cached_file(url)
     if not path.exists() and urlparse(url).scheme == "file":
-        raise FileNotFoundError(f"the {owner} are to come from {url}, where there is no file.")
+        raise FileNotFoundError(
+            f"the {owner} are to come from {url}, where there is no file. Correct the URL."
+        )
     if not path.exists():
         logger.info("downloading the %s from %s to %s", owner, url, path)
         named = _HASH_IN_NAME.search(path.name)
@@ -106,7 +108,9 @@ def read_state_dict(path: Path, *, owner: str) -> OrderedDict[str, Any]:
         The file is damaged, is no checkpoint, or could run code when loaded.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"the {owner} are to come from {path}, where there is no file.")
+        raise FileNotFoundError(
+            f"the {owner} are to come from {path}, where there is no file. Correct the path."
+        )
     checkpoint = load_without_code(
         path,
         name=f"{path}, the {owner},",

@@ -9,8 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from pytorch_feature_analysis._checks import check_name, check_random_state, check_sequence
-from pytorch_feature_analysis.rdm_stack import in_words
+from pytorch_feature_analysis._checks import (
+    check_name,
+    check_random_state,
+    check_sequence,
+    in_words,
+)
 from pytorch_feature_analysis.similarity import MEASURES, Measure
 
 # What else has dissimilarities that are one less a similarity.

@@ -46,7 +46,7 @@ from pytorch_feature_analysis._cli_rdm import rdm
 from pytorch_feature_analysis._cli_report import report
 from pytorch_feature_analysis._cli_study import STUDY_COMMANDS
 from pytorch_feature_analysis._cli_units import anova, decode
-from pytorch_feature_analysis._parallel import using_scheduler
+from pytorch_feature_analysis._dask import using_scheduler
 from pytorch_feature_analysis._version import __version__
 from pytorch_feature_analysis.activations import list_layers
 from pytorch_feature_analysis.architectures import find_weights

@@ -18,14 +18,15 @@ from pytorch_feature_analysis._files import (
     atomic_write,
     check_path,
     check_writable,
-    keep_previous,
+    file_lock,
     pickle_read,
-    same_content,
 )
 
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".csv", ".p", ".pkl")
+# Seconds to wait for another process that writes the same file.
+_LOCK_TIMEOUT = 60.0
 
 # Before 3.1, pandas' quick reading of numbers could miss the last digit.
 PANDAS = tuple(int(part) for part in pd.__version__.split(".")[:2])
@@ -41,7 +42,7 @@ def create_or_append_csv(
     ----------
     df : DataFrame
         The rows. Its index is written too, as `DataFrame.to_csv` does.
-    path : path
+    path : str or Path
         The file. Its folder must exist.
     keys : list of columns, default ()
         The columns that tell rows apart. A row of the file whose keys are those of a row of `df`
@@ -53,6 +54,8 @@ def create_or_append_csv(
     ValueError
         If the columns of the file are others than those of `df` (they may come in another order;
         the file's order is kept), or if two rows of `df` have the same keys.
+    TimeoutError
+        If another process has been writing to the file for a minute.
     TypeError
         If a column holds arrays: a CSV file would keep their abridged print alone.
 
@@ -63,7 +66,8 @@ def create_or_append_csv(
     Notes
     -----
     Added rows are appended in one write; a new file, or one with replaced rows, takes the place
-    of the old one only when complete. Keys are compared as the text that stands in the file.
+    of the old one only when complete. Several processes may write to one file: they take turns.
+    Keys are compared as the text that stands in the file.
 
     Examples
     --------
@@ -96,20 +100,16 @@ def create_or_append_csv(
     file = check_writable(path, argument="path")
     new = read_text(io.StringIO(df.to_csv()))
     _check_distinct_rows(new, key_names)
-    if not file.exists() or file.stat().st_size == 0:
-        _write_text(new, file)
-        return
-    old = read_text(file, rows=None if key_names else 1)
-    new = _align(new, old.iloc[0].tolist(), df, file)
-    if key_names:
-        _write_text(_upsert(old, new, key_names), file)
-        return
-    with file.open("rb") as stream:
-        stream.seek(-1, os.SEEK_END)
-        ended = stream.read(1) in b"\r\n"
-    text = new.iloc[1:].to_csv(header=False, index=False)
-    with file.open("ab", buffering=0) as raw:
-        raw.write((text if ended else os.linesep + text).encode())
+    with file_lock(file, timeout=_LOCK_TIMEOUT):
+        if not file.exists() or file.stat().st_size == 0:
+            _write_text(new, file)
+            return
+        old = read_text(file, rows=None if key_names else 1)
+        new = _align(new, old.iloc[0].tolist(), df, file)
+        if key_names:
+            _write_text(_upsert(old, new, key_names), file)
+        else:
+            _append_text(new, file)
 
 
 def combine_csvs(
@@ -122,7 +122,7 @@ def combine_csvs(
 
     Parameters
     ----------
-    path : path or list of paths
+    path : str or Path, or list of these
         A folder, of which all files that end in .csv, .p or .pkl are read, in the order of their
         names (without the older versions that the library keeps as `*.superseded.*`); or a file;
         or a list of files, read in its order.
@@ -143,6 +143,11 @@ def combine_csvs(
     ------
     ValueError
         If there is no such file, or one cannot be read as what its suffix says.
+
+    See Also
+    --------
+    create_or_append_csv : Writes such files.
+    pickle_read : One pickle alone.
 
     Notes
     -----
@@ -198,18 +203,25 @@ def read_text(
 def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """Write a table without its index, whole or not at all; another one that stood there is kept.
 
-    What it replaces is renamed, as `keep_previous` does, and the log says so.
+    What it replaces has the name that `keep_previous` gives it, and the log says so.
     """
-    file = Path(path)
-    with atomic_write(file) as temporary:
+    with atomic_write(path, keep=True) as temporary:
         table.to_csv(temporary, index=False)
-        if not same_content(file, temporary):
-            keep_previous(file)
 
 
 def _write_text(table: pd.DataFrame, file: Path) -> None:
     with atomic_write(file) as temporary:
         table.to_csv(temporary, header=False, index=False)
+
+
+def _append_text(table: pd.DataFrame, file: Path) -> None:
+    """Add the rows behind the header of a table to a file, in one write."""
+    with file.open("rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        ended = stream.read(1) in b"\r\n"
+    text = table.iloc[1:].to_csv(header=False, index=False)
+    with file.open("ab", buffering=0) as raw:
+        raw.write((text if ended else os.linesep + text).encode())
 
 
 def _align(new: pd.DataFrame, names: list[str], df: pd.DataFrame, file: Path) -> pd.DataFrame:
@@ -275,7 +287,9 @@ def _table_files(path: Any) -> list[Path]:
     files = [check_path(file, argument="path") for file in listed]
     absent = [str(file) for file in files if not file.is_file()]
     if absent:
-        raise FileNotFoundError(f"`path` names what is no file: {', '.join(absent)}.")
+        raise FileNotFoundError(
+            f"`path` names what is no file: {', '.join(absent)}. Correct these paths."
+        )
     foreign = [str(file) for file in files if file.suffix.lower() not in SUFFIXES]
     if foreign:
         raise ValueError(
@@ -303,7 +317,9 @@ def _read_table(file: Path, dtype: Any) -> pd.DataFrame:
     try:
         frame = pd.read_csv(file, dtype=dtype, **EXACT)
     except ValueError as error:
-        raise ValueError(f"'{file}' cannot be read as a CSV file: {error}.") from error
+        raise ValueError(
+            f"'{file}' cannot be read as a CSV file: {error}. Mend it, or leave it out of `path`."
+        ) from error
     # Without a name, a level of the index has a blank header, which pandas replaces by this.
     blank = [name == f"Unnamed: {place}" for place, name in enumerate(frame.columns)]
     return frame.iloc[:, blank.index(False) :] if False in blank else frame

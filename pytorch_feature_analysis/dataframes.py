@@ -92,6 +92,10 @@ def df_filtsort(df: pd.DataFrame, sortlist: Sequence[Condition] | Condition) -> 
         The rows that meet all conditions, index kept. Rows that are equal in all columns stay in
         the order they had.
 
+    See Also
+    --------
+    df_filter : Leave the rows in their own order.
+
     Examples
     --------
     >>> import pandas as pd
@@ -137,6 +141,10 @@ def df_inds2cols(df: pd.DataFrame | pd.Series) -> pd.DataFrame:
     DataFrame
         A new frame: the levels of the index in their order, then the columns. A level without a
         name is called 'index', or 'level_0', 'level_1', ... where there are several.
+
+    See Also
+    --------
+    df_agg : Aggregate within groups, without an index from the start.
 
     Examples
     --------

@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pytorch_feature_analysis.matrices import double_centred
+
 # A decision value that is so small a part of what it is the sum of is rounding, no decision.
 _TIE = 1e-9
 # A shuffled accuracy that is the observed one but for the rounding of a mean counts as a hit.
@@ -110,10 +112,7 @@ def cross_splits(
 
 def centred_products(squared_distances: np.ndarray) -> np.ndarray:
     """Inner products (n, n) of patterns about their mean, from their squared distances."""
-    halves = squared_distances / -2
-    halves -= halves.mean(axis=0)
-    halves -= halves.mean(axis=1, keepdims=True)
-    return halves
+    return double_centred(squared_distances / -2)
 
 
 def decision_values(products: np.ndarray, labels: np.ndarray, fold: Fold) -> np.ndarray:

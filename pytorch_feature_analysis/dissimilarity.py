@@ -117,12 +117,15 @@ def _unit_euclidean(geometry: PatternGeometry) -> np.ndarray:
     return np.sqrt(squared, out=squared)
 
 
+def dtype_of_ranks(n_units: int) -> np.dtype:
+    """Return the type of number that holds average ranks, which may have halves, exactly."""
+    return np.dtype(np.float32 if n_units <= _SINGLE_PRECISION_HALVES else np.float64)
+
+
 def _ranks(rows: np.ndarray) -> np.ndarray:
     """Average ranks within each pattern; NaN throughout for one that holds NaN or inf."""
     n, n_units = rows.shape
-    # The ranks of ties may have halves.
-    is_exact = n_units <= _SINGLE_PRECISION_HALVES
-    ranks = np.empty((n, n_units), dtype=np.float32 if is_exact else np.float64)
+    ranks = np.empty((n, n_units), dtype=dtype_of_ranks(n_units))
     # Some patterns at a time, because ranking them takes several times their room.
     step = max(1, _RANKED_TOGETHER // n_units)
     for start in range(0, n, step):
@@ -394,6 +397,12 @@ def compute_rdm(patterns: npt.ArrayLike, metric: Any = "corr") -> np.ndarray:
     UserWarning
         Names the patterns whose dissimilarities are all NaN, because they are constant (for
         ``'corr'`` and ``'spearman'``), zero (``'cosine'``), or hold NaN or inf.
+
+    See Also
+    --------
+    corr_dissim : Two patterns alone.
+    get_rdms : RDMs of the layers of networks.
+    get_pattern_rdms : RDMs of measured patterns, cross-validated ones too.
 
     Notes
     -----

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pytorch_feature_analysis._checks import check_columns
 from pytorch_feature_analysis.fingerprints import fingerprint
-from pytorch_feature_analysis.images import check_images
+from pytorch_feature_analysis.image_checks import check_images
 
 WHOLE = "all"
 """The split of a dataset that has none."""

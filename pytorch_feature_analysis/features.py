@@ -19,7 +19,13 @@ from pytorch_feature_analysis._files import check_path, keep_previous
 from pytorch_feature_analysis._parallel import NumCores, check_num_cores, iter_finished
 from pytorch_feature_analysis.activation_types import check_prefix_tokens, patterns_of
 from pytorch_feature_analysis.activations import choose_targets
-from pytorch_feature_analysis.batches import tensor_batches
+from pytorch_feature_analysis.batches import (
+    Batch,
+    preprocessing_of,
+    read_batches,
+    tensor_batches,
+    to_input,
+)
 from pytorch_feature_analysis.feature_files import (
     FeatureWriter,
     StoredFeatures,
@@ -28,19 +34,12 @@ from pytorch_feature_analysis.feature_files import (
 )
 from pytorch_feature_analysis.feature_sources import Source, Stimulus, check_sources, chunks
 from pytorch_feature_analysis.fingerprints import weights_hash
+from pytorch_feature_analysis.layouts import n_prefix_tokens
 from pytorch_feature_analysis.model_arguments import check_models, check_which_layers
 from pytorch_feature_analysis.models import check_device
+from pytorch_feature_analysis.pass_resources import in_batches_that_fit, using_threads
 from pytorch_feature_analysis.preprocessing import description_of
-from pytorch_feature_analysis.rdm_jobs import in_batches_that_fit, using_threads
-from pytorch_feature_analysis.stream import (
-    Batch,
-    Target,
-    n_prefix_tokens,
-    preprocessing_of,
-    read_batches,
-    stream_outputs,
-    to_input,
-)
+from pytorch_feature_analysis.stream import Target, stream_outputs
 
 logger = logging.getLogger(__name__)
 

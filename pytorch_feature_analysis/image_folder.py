@@ -17,7 +17,7 @@ def read_image_folder(
 
     Parameters
     ----------
-    folder : path
+    folder : str or Path
         Where the images lie.
     pattern : str, default '{obj}/{obj}_{color}.png'
         A file's path within `folder`, with ``/`` between folders and each variable in braces. A
@@ -37,6 +37,10 @@ def read_image_folder(
     ValueError
         No file fits the pattern, the pattern cannot be understood, or it fits a file in two ways
         (``{obj}_{color}.png`` and ``cup_dark_red.png``).
+
+    See Also
+    --------
+    package_image_sets : Image sets of such a table.
 
     Notes
     -----

@@ -7,7 +7,7 @@ The public form of an image set is a plain tuple ``(labels, images, entry_types,
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,9 +16,9 @@ import pandas as pd
 from PIL import Image
 
 from pytorch_feature_analysis._checks import check_columns, check_name, check_sequence
+from pytorch_feature_analysis.entry_subsets import EntryKey
 
 ImagePath = str | os.PathLike[str] | Image.Image
-EntryKey = tuple[Hashable, ...]
 ImageSetTuple = tuple[dict[str, Any], dict[EntryKey, ImagePath], tuple[str, ...], list[Any]]
 
 
@@ -50,6 +50,11 @@ def package_image_sets(
     ------
     ValueError
         An image lacks a variable, or has the entry key of another image in its set.
+
+    See Also
+    --------
+    read_image_folder : Makes an image table of a folder.
+    get_rdms : What image sets are for.
 
     Examples
     --------
@@ -170,7 +175,7 @@ def check_image_sets(
     """Check the public tuples and return them as `ImageSet`; nothing of the caller's is shared.
 
     The images of a set may also be a list of (entry key, path) pairs. Labels may not bear a name
-    in `reserved`. Files are not opened; see `images.check_images`.
+    in `reserved`. Files are not opened; see `image_checks.check_images`.
     """
     if isinstance(image_sets, (pd.DataFrame, Mapping)):
         raise TypeError(

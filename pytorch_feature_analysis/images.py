@@ -7,35 +7,26 @@ applied, and an error for a file that is cut short.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-import joblib
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torchvision import transforms
 
 from pytorch_feature_analysis._checks import check_count, check_sequence
-from pytorch_feature_analysis._decoding import (
+from pytorch_feature_analysis._files import atomic_write, check_writable
+from pytorch_feature_analysis._image_decoding import (
     Colour,
     ImageSource,
     check_colour,
     check_source,
-    decode,
     describe_image,
-    file_bytes,
-    orientation,
     read_pixels,
-    read_size,
     reason,
 )
-from pytorch_feature_analysis._files import atomic_write, check_writable
 
 WHITE = (255, 255, 255)
 
@@ -84,6 +75,10 @@ def load_image(
     ValueError
         The file is empty, cut short or no image, or its values have no known black and white.
 
+    See Also
+    --------
+    preprocess_image : A network's input of it.
+
     Notes
     -----
     Grey of 16 bits (modes I;16 and I) is scaled by 255 / 65535 and rounded, so that full white
@@ -117,92 +112,6 @@ def load_image(
         ) from error
 
 
-@dataclass(frozen=True)
-class CheckedImage:
-    """What is known of a picture that could be read: content hash, size, pixels if kept."""
-
-    sha256: str
-    size: tuple[int, int]
-    image: Image.Image | None = None
-
-
-def check_images(
-    images: Sequence[ImageSource],
-    *,
-    argument: str = "image_sets",
-    num_threads: int | None = None,
-    keep_bytes: int = 0,
-    background: Colour = "white",
-    exif: bool = True,
-) -> list[CheckedImage]:
-    """Decode all pictures in threads; raise one error that names all that cannot be read.
-
-    A picture that comes several times is decoded once. Pictures are kept as `load_image` gives
-    them, as long as all that are kept fit into `keep_bytes`; of the others no more are in memory
-    than there are threads. Sizes are (width, height) with the orientation applied; hashes are
-    those of `image_hash`.
-    """
-    images = check_sequence(images, argument=argument, of="images")
-    for image in images:
-        check_source(image, argument=argument)
-    colour = check_colour(background, argument="background")
-    if num_threads is None:
-        num_threads = joblib.cpu_count()
-    num_threads = check_count(num_threads, argument="num_threads")
-
-    budget = _Budget(check_count(keep_bytes, argument="keep_bytes", minimum=0))
-
-    def check(image: ImageSource) -> CheckedImage | Exception:
-        try:
-            return _check_one(image, background=colour, exif=exif, budget=budget)
-        except MemoryError:
-            raise
-        except Exception as error:
-            return error
-
-    unique = {_identity(image): image for image in images}
-    with ThreadPoolExecutor(max_workers=num_threads) as pool:
-        found = dict(zip(unique, pool.map(check, unique.values()), strict=True))
-    checked: list[CheckedImage] = []
-    faults: dict[Any, str] = {}
-    for image in images:
-        result = found[_identity(image)]
-        if isinstance(result, CheckedImage):
-            checked.append(result)
-        else:
-            faults[_identity(image)] = f"{describe_image(image)}: {reason(image, result)}"
-    if faults:
-        count = "1 image" if len(faults) == 1 else f"{len(faults)} images"
-        listed = "\n".join(f"  {fault}" for fault in faults.values())
-        raise ValueError(
-            f"`{argument}` names {count} that cannot be read, of {len(unique)}:\n{listed}\n"
-            "Correct these paths, or replace these pictures or leave them out."
-        )
-    return checked
-
-
-def image_hash(image: ImageSource) -> str:
-    """Return the sha256 (hex) of a picture's content.
-
-    Of a file, of its bytes. Of a PIL image, of all that decides what `load_image` makes of it:
-    mode, size, pixels, palette, transparency and orientation.
-    """
-    check_source(image, argument="image")
-    if not isinstance(image, Image.Image):
-        return hashlib.sha256(file_bytes(image)).hexdigest()
-    loaded, _ = decode(image)
-    known = (
-        loaded.mode,
-        loaded.size,
-        loaded.getpalette("RGBA") if loaded.mode in ("P", "PA") else None,
-        loaded.info.get("transparency"),
-        orientation(loaded, image),
-    )
-    digest = hashlib.sha256(repr(known).encode())
-    digest.update(loaded.tobytes())
-    return digest.hexdigest()
-
-
 def nonwhite_pixel_mask(image: ImageSource, thresh: int = 230) -> np.ndarray:
     """Mark the pixels of a picture that are not white, such as an object on a white ground.
 
@@ -217,6 +126,11 @@ def nonwhite_pixel_mask(image: ImageSource, thresh: int = 230) -> np.ndarray:
     -------
     numpy.ndarray of uint8, shape (height, width)
         0 where the pixel is white, 1 elsewhere.
+
+    See Also
+    --------
+    save_mask : Save the mask as a picture.
+    alphatize_image : Make such pixels transparent.
 
     Examples
     --------
@@ -239,7 +153,7 @@ def save_mask(mask: np.ndarray, fname: str | os.PathLike[str]) -> Image.Image:
     ----------
     mask : numpy.ndarray, shape (height, width)
         Zeros (drawn black) and ones (drawn white), or booleans.
-    fname : path
+    fname : str or Path
         Its suffix chooses the format. JPEG is lossy: the greys near an edge come back a little
         off, so threshold what is read, or save as ``.png``.
 
@@ -247,6 +161,10 @@ def save_mask(mask: np.ndarray, fname: str | os.PathLike[str]) -> Image.Image:
     -------
     PIL.Image.Image
         The exact RGB picture, before any compression.
+
+    See Also
+    --------
+    nonwhite_pixel_mask : Makes a mask.
 
     Examples
     --------
@@ -308,6 +226,10 @@ def shrink_image(
     PIL.Image.Image
         Mode RGB.
 
+    See Also
+    --------
+    load_image : Of what kinds pictures may be.
+
     Examples
     --------
     >>> import pytorch_feature_analysis as pfa
@@ -357,6 +279,10 @@ def alphatize_image(
     PIL.Image.Image
         Mode RGBA, a new image.
 
+    See Also
+    --------
+    nonwhite_pixel_mask : Mark the other pixels.
+
     Examples
     --------
     >>> import pytorch_feature_analysis as pfa
@@ -401,6 +327,11 @@ def preprocess_image(
     torch.Tensor of float32, shape (1, channels, height, width)
         What `transform` gives, as a batch.
 
+    See Also
+    --------
+    load_image : How the picture is read.
+    prepare_models : Networks with the preprocessing of their weights.
+
     Examples
     --------
     >>> import pytorch_feature_analysis as pfa
@@ -425,45 +356,6 @@ def preprocess_image(
             f" not {tensor.dtype} of shape {tuple(tensor.shape)}."
         )
     return tensor.unsqueeze(0).to(torch.float32)
-
-
-def _identity(source: ImageSource) -> Any:
-    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else id(source)
-
-
-class _Budget:
-    """Bytes of pixels that may still be kept, shared by threads."""
-
-    def __init__(self, size: int) -> None:
-        self._left = size
-        self._lock = threading.Lock()
-
-    def is_spent(self) -> bool:
-        return self._left <= 0
-
-    def take(self, size: int) -> bool:
-        with self._lock:
-            fits = size <= self._left
-            if fits:
-                self._left -= size
-            return fits
-
-
-def _check_one(
-    source: ImageSource, *, background: tuple[int, ...], exif: bool, budget: _Budget
-) -> CheckedImage:
-    if isinstance(source, Image.Image):
-        digest = image_hash(source)
-    else:
-        # The bytes that are hashed are the bytes that are decoded.
-        source = file_bytes(source)
-        digest = hashlib.sha256(source).hexdigest()
-    if budget.is_spent():
-        return CheckedImage(digest, read_size(source, exif=exif))
-    image = read_pixels(source, background=background, exif=exif)
-    # Pillow holds a pixel of RGB in four bytes.
-    kept = budget.take(4 * image.width * image.height)
-    return CheckedImage(digest, image.size, image if kept else None)
 
 
 def _check_number(value: Any, *, argument: str) -> float:

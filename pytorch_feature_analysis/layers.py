@@ -132,6 +132,10 @@ def index_nested(the_item: Any, indices: Sequence[Any]) -> Any:
     LookupError
         Where a step leads nowhere; the step is named.
 
+    See Also
+    --------
+    fetch_layers : The addresses of a network's layers.
+
     Examples
     --------
     >>> import pytorch_feature_analysis as pfa

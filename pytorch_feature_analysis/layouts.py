@@ -8,6 +8,7 @@ containers) put out is laid out like outputs of the same shape before or after i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -75,10 +76,7 @@ class Layout:
     @property
     def n_units(self) -> int:
         """Number of units in one image's output."""
-        units = 1
-        for size in self.shape:
-            units *= size
-        return units
+        return math.prod(self.shape)
 
     @property
     def n_channels(self) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pytorch_feature_analysis.pass_resources import using_threads
 from pytorch_feature_analysis.probe_data import (
     check_features,
     check_targets,
@@ -26,7 +27,6 @@ from pytorch_feature_analysis.probe_training import (
     train_adamw,
     train_logistic,
 )
-from pytorch_feature_analysis.rdm_jobs import using_threads
 
 # With fewer classes, to be among the five most probable says little.
 _FEWEST_FOR_TOP5 = 6
@@ -126,6 +126,10 @@ def score_probabilities(
         ``mean_per_class_recall`` (mean over the classes among the targets of the share of their
         samples that are told rightly: balanced accuracy), all from 0 to 1.
 
+    See Also
+    --------
+    train_linear_probe : Probes, and their scores as a table.
+
     Examples
     --------
     >>> import pytorch_feature_analysis as pfa
@@ -137,7 +141,7 @@ def score_probabilities(
     table = check_features(probabilities, argument="probabilities")
     named = check_targets(classes, table.shape[1], argument="classes")
     if len(np.unique(named)) < len(named):
-        raise ValueError("`classes` must be each once.")
+        raise ValueError(f"`classes` must name each class once, and is {named.tolist()}.")
     true = check_targets(targets, len(table), argument="targets")
     order = np.argsort(named)
     place = order[codes_in(true, named[order], argument="targets", of="`classes`")]

@@ -13,7 +13,7 @@ from pytorch_feature_analysis._checks import RandomState, check_count, check_nam
 from pytorch_feature_analysis.embedding import NUM_NEIGHBORS, Embedding, embed_items
 from pytorch_feature_analysis.map_alignment import procrustes_aligned
 from pytorch_feature_analysis.missing_cells import known_matrix
-from pytorch_feature_analysis.rdm_stack import check_rdm_stack, check_row, differing
+from pytorch_feature_analysis.rdm_stack import check_row, checked_stack, differing
 
 _MATRIX = "rdm_df['matrix']"
 # Columns of the matrix and its entries.
@@ -268,7 +268,7 @@ def aligned_maps(
     **how: Any,
 ) -> list[AlignedMap]:
     """Embed each row of a stack, and turn the maps as `aligned_mds_coordinates` says."""
-    stack = check_rdm_stack(rdm_df)
+    stack = checked_stack(rdm_df)
     dims = check_count(dims, argument="dims")
     if stack.empty:
         raise ValueError("`rdm_df` must have a row for each panel, and has none.")

@@ -108,6 +108,10 @@ def correlate_upper_triang(
     TypeError
         If `func` does not return one number.
 
+    See Also
+    --------
+    compare_rdms : Further ways to compare, and missing cells.
+
     Notes
     -----
     The default gives NaN, without a warning, when a triangle is constant (as with fewer than
@@ -193,6 +197,10 @@ def stderr(array: npt.ArrayLike, *, ddof: int = 0) -> float:
     float
         std(array, ddof) / sqrt(n). NaN if a value is NaN, or if n is not above `ddof`.
 
+    See Also
+    --------
+    df_agg : Takes it as a function of groups.
+
     Examples
     --------
     >>> import pytorch_feature_analysis as pfa
@@ -227,6 +235,10 @@ def almost_equals(x: npt.ArrayLike, y: npt.ArrayLike, thresh: float = 5) -> bool
     -------
     bool
         False if any value is NaN.
+
+    See Also
+    --------
+    alphatize_image : The same for all pixels of a picture.
 
     Examples
     --------

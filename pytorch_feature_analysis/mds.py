@@ -28,6 +28,7 @@ from pytorch_feature_analysis.matrices import (
     check_square,
     check_symmetric,
     dead_items,
+    double_centred,
     mean_of_both,
     to_condensed,
 )
@@ -257,10 +258,8 @@ def _stress(points: np.ndarray, known: np.ndarray, method: str) -> float:
 
 def _classical(known: np.ndarray, dims: int, num_starts: int, root: int) -> np.ndarray:  # noqa: ARG001 - one signature for all methods
     complete = _completed(known)
-    squared = complete**2
     # Double centring turns squared distances into inner products about the centroid.
-    inner = squared - squared.mean(axis=0) - squared.mean(axis=1)[:, None] + squared.mean()
-    eigenvalues, eigenvectors = np.linalg.eigh(-inner / 2)
+    eigenvalues, eigenvectors = np.linalg.eigh(double_centred(complete**2) / -2)
     points = np.zeros((len(known), dims))
     used = min(dims, len(known))
     # Negative eigenvalues belong to what is not Euclidean in the dissimilarities.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,37 +87,16 @@ class Reader:
         keys = [rows.checked(k, _names, cell) for k, cell in enumerate(patterns_df["entry_keys"])]
         labels = labels_of(patterns_df, rows, keys)
         variables = set.intersection(*(set(label) for row in labels for label in row))
-        runs_in = None
-        if run_variable in patterns_df.columns:
-            runs_in = "column"
-        elif run_variable in variables:
-            runs_in = "labels"
-        elif needs_runs:
-            columns_there = ", ".join(map(str, patterns_df.columns))
+        runs_in = _where_runs_are(run_variable, patterns_df.columns, variables)
+        if runs_in is None and needs_runs:
             raise ValueError(
                 f"`run_variable` is {run_variable!r}, which is neither a column of `{_FRAME}`"
                 " (with the run of each observation in its cells) nor a name in the `entry_labels`"
-                f" of all observations. Columns: {columns_there}; names:"
+                " of all observations. Columns:"
+                f" {', '.join(map(str, patterns_df.columns))}; names:"
                 f" {', '.join(sorted(map(str, variables)))}. Name the runs, which"
                 " cross-validation is between, or take a metric without it, such as 'corr'."
             )
-        wanted = None
-        if condition_variables is not None:
-            wanted = check_sequence(
-                condition_variables, argument="condition_variables", of="names in `entry_labels`"
-            )
-            for name in wanted:
-                check_name(
-                    name,
-                    sorted(variables, key=str),
-                    argument="condition_variables",
-                    what="name",
-                    owner=" in the `entry_labels` of all observations",
-                )
-            if not wanted:
-                raise ValueError(
-                    "`condition_variables` is empty; name what tells conditions apart."
-                )
         return cls(
             frame=patterns_df,
             rows=rows,
@@ -125,7 +104,7 @@ class Reader:
             labels=labels,
             run_variable=run_variable,
             runs_in=runs_in,
-            condition_variables=wanted,
+            condition_variables=_check_condition_variables(condition_variables, variables),
             nan_policy=nan_policy,
         )
 
@@ -237,6 +216,33 @@ class Reader:
                 f"has observations without a run in {name!r}; name it, or leave them out"
             )
         return names
+
+
+def _where_runs_are(
+    run_variable: str, columns: Collection[Any], variables: Collection[Any]
+) -> str | None:
+    """Say what tells runs apart: a 'column', the 'labels' of entries, or nothing."""
+    if run_variable in columns:
+        return "column"
+    return "labels" if run_variable in variables else None
+
+
+def _check_condition_variables(given: Any, variables: Collection[Any]) -> list[str] | None:
+    """Return the names that tell conditions apart, None for all; or raise."""
+    if given is None:
+        return None
+    wanted = check_sequence(given, argument="condition_variables", of="names in `entry_labels`")
+    for name in wanted:
+        check_name(
+            name,
+            sorted(variables, key=str),
+            argument="condition_variables",
+            what="name",
+            owner=" in the `entry_labels` of all observations",
+        )
+    if not wanted:
+        raise ValueError("`condition_variables` is empty; name what tells conditions apart.")
+    return wanted
 
 
 def _names(cell: Any) -> tuple[tuple[Hashable, ...], ...]:

@@ -18,27 +18,20 @@ from pytorch_feature_analysis._checks import (
     check_random_state,
     child_generator,
 )
-from pytorch_feature_analysis._decoding import describe_image
+from pytorch_feature_analysis._image_decoding import describe_image
 from pytorch_feature_analysis.activation_types import check_prefix_tokens, check_types, patterns_of
 from pytorch_feature_analysis.activations import choose_targets
-from pytorch_feature_analysis.images import check_images
-from pytorch_feature_analysis.layouts import Layout
+from pytorch_feature_analysis.batches import Batch, preprocessing_of, read_batches, to_input
+from pytorch_feature_analysis.image_checks import check_images
+from pytorch_feature_analysis.layouts import Layout, n_prefix_tokens
 from pytorch_feature_analysis.matrices import u_centred
 from pytorch_feature_analysis.model_arguments import check_models, check_which_layers
 from pytorch_feature_analysis.models import check_device
+from pytorch_feature_analysis.pass_resources import using_threads
 from pytorch_feature_analysis.preprocessing import description_of
-from pytorch_feature_analysis.rdm_jobs import using_threads
 from pytorch_feature_analysis.selection import greedy_order
 from pytorch_feature_analysis.similarity.hsic import FEWEST, merge_short
-from pytorch_feature_analysis.stream import (
-    Batch,
-    Target,
-    n_prefix_tokens,
-    preprocessing_of,
-    read_batches,
-    stream_outputs,
-    to_input,
-)
+from pytorch_feature_analysis.stream import Target, stream_outputs
 
 # Under which keys loaders that yield dicts have their images.
 _INPUT_KEYS = ("image", "images", "pixel_values", "input", "inputs", "x")

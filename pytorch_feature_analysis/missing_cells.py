@@ -142,3 +142,20 @@ def report_missing(logger: logging.Logger, level: int, what: str, matrix: np.nda
             len(matrix),
             pairs,
         )
+
+
+def whole_part(matrix: np.ndarray, *, method: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of the entries that are not dead, and their matrix, in which all is known.
+
+    Raises where it is not, or is of fewer than three; `method` is what needs it.
+    """
+    kept = np.flatnonzero(~dead_items(matrix))
+    known = matrix[np.ix_(kept, kept)]
+    if len(kept) < 3:
+        raise ValueError(f"{method} needs at least three items, and there are {len(kept)}.")
+    if not np.isfinite(known).all():
+        raise ValueError(
+            f"{method} needs the dissimilarities of all pairs, and some are missing; leave items"
+            " out, or take another method."
+        )
+    return kept, known

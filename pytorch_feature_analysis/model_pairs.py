@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pytorch_feature_analysis._checks import in_words
 from pytorch_feature_analysis.entry_subsets import EntryKey
 from pytorch_feature_analysis.matrices import check_symmetric, mean_of_both, to_condensed
 from pytorch_feature_analysis.missing_cells import (
@@ -18,7 +19,7 @@ from pytorch_feature_analysis.missing_cells import (
     refuse_missing,
 )
 from pytorch_feature_analysis.model_sets import ModelSets, SetPair, check_model_sets
-from pytorch_feature_analysis.rdm_stack import checked_stack, in_words, name_of
+from pytorch_feature_analysis.rdm_stack import checked_stack, name_of
 from pytorch_feature_analysis.regroup import (
     Group,
     check_grouping,

@@ -15,9 +15,9 @@ from pytorch_feature_analysis._checks import (
     check_name,
     check_sequence,
     child_generator,
+    in_words,
 )
 from pytorch_feature_analysis.cell_values import codes_of, frozen
-from pytorch_feature_analysis.rdm_stack import in_words
 
 # Of a table of consistency, beside those that tell measures apart.
 INTERVAL_COLUMNS = ("ci_low", "ci_high", "n_boot")

@@ -113,10 +113,15 @@ def read_model_table(path_or_frame: ModelTable) -> pd.DataFrame:
     0  rn50          resnet50       ImageNet1k   25557032      small
     1  dino  vit_base_patch16         LVD-142M  304368640      large
     """
-    table = _named(_as_frame(path_or_frame))
-    _check_models(table["model"].tolist())
+    return checked_model_table(path_or_frame, argument="path_or_frame")
+
+
+def checked_model_table(given: ModelTable, *, argument: str) -> pd.DataFrame:
+    """Read a table as `read_model_table` does; `argument` is what the messages call it."""
+    table = _named(_as_frame(given, argument), argument)
+    _check_models(table["model"].tolist(), argument)
     if "size" in table.columns:
-        table["size_class"] = _size_classes(table)
+        table["size_class"] = _size_classes(table, argument)
     return table
 
 
@@ -164,7 +169,7 @@ def select_models(table: ModelTable, criteria: Sequence[Any]) -> pd.DataFrame:
     >>> pfa.select_models(table, rules)["model"].tolist()
     ['vgg16', 'clip']
     """
-    models = read_model_table(table)
+    models = checked_model_table(table, argument="table")
     rules = check_sequence(criteria, argument="criteria", of=f"rules {_RULE}")
     if len(rules) == 3 and isinstance(rules[0], str):  # a rule that stands without its list
         rules = [criteria]
@@ -186,38 +191,38 @@ def select_models(table: ModelTable, criteria: Sequence[Any]) -> pd.DataFrame:
     return models[chosen].reset_index(drop=True)
 
 
-def _as_frame(given: Any) -> pd.DataFrame:
+def _as_frame(given: Any, argument: str) -> pd.DataFrame:
     """Return a new frame of what was given, its models in a column if they were its index."""
     if isinstance(given, pd.DataFrame):
-        return _without_index(given)
+        return _without_index(given, argument)
     if isinstance(given, (str, os.PathLike)):
-        path = check_path(given, argument="path_or_frame")
+        path = check_path(given, argument=argument)
         if path.suffix.lower() == ".csv":
-            return _without_index(_read_csv(path))
+            return _without_index(_read_csv(path), argument)
         if path.suffix.lower() != ".json":
             raise ValueError(
-                f"`path_or_frame` must be a file that ends in .json or .csv, not '{path}'."
+                f"`{argument}` must be a file that ends in .json or .csv, not '{path}'."
             )
-        given = read_json(path, argument="path_or_frame")
+        given = read_json(path, argument=argument)
     if isinstance(given, Mapping):
-        given = [_record(name, fields) for name, fields in given.items()]
+        given = [_record(name, fields, argument) for name, fields in given.items()]
     if not isinstance(given, Sequence) or not all(isinstance(row, Mapping) for row in given):
         raise TypeError(
-            "`path_or_frame` must be a file, a frame, an object from model to its fields or a list"
+            f"`{argument}` must be a file, a frame, an object from model to its fields or a list"
             f" of records, not {given!r}."
         )
     names = list(dict.fromkeys(name for row in given for name in row))
     return pd.DataFrame({name: _column([row.get(name) for row in given]) for name in names})
 
 
-def _record(name: Any, fields: Any) -> dict[str, Any]:
+def _record(name: Any, fields: Any, argument: str) -> dict[str, Any]:
     if not isinstance(fields, Mapping):
         raise TypeError(
-            f"`path_or_frame` must give the fields of model {name!r} as an object, not {fields!r}."
+            f"`{argument}` must give the fields of model {name!r} as an object, not {fields!r}."
         )
     if fields.get("model", name) != name:
         raise ValueError(
-            f"`path_or_frame` has model {name!r} with another name in its field 'model',"
+            f"`{argument}` has model {name!r} with another name in its field 'model',"
             f" {fields['model']!r}. Rename one of them."
         )
     return {"model": name, **fields}
@@ -228,10 +233,10 @@ def _column(cells: list[Any]) -> pd.Series:
     return object_series(cells).infer_objects()
 
 
-def _without_index(frame: pd.DataFrame) -> pd.DataFrame:
+def _without_index(frame: pd.DataFrame, argument: str) -> pd.DataFrame:
     if not frame.columns.is_unique:
         twice = frame.columns[frame.columns.duplicated()].tolist()
-        raise ValueError(f"`path_or_frame` has several columns {in_words(twice)}. Rename them.")
+        raise ValueError(f"`{argument}` has several columns {in_words(twice)}. Rename them.")
     table = frame.reset_index(drop=True)
     labels = frame.index.tolist()
     if labels and "model" not in table.columns and all(isinstance(one, str) for one in labels):
@@ -278,47 +283,47 @@ def _parameters(cell: Any, path: Path) -> Any:
     )
 
 
-def _named(table: pd.DataFrame) -> pd.DataFrame:
+def _named(table: pd.DataFrame, argument: str) -> pd.DataFrame:
     """Give the columns their names here, the models' first."""
     renamed = {old: new for old, new in COLUMN_ALIASES.items() if new not in table.columns}
     key = next((name for name in _KEYS if name in table.columns), None)
     if key is not None:
         renamed[key] = "model"
     table = table.rename(columns=renamed)
-    check_columns(table, ["model"], argument="path_or_frame")
+    check_columns(table, ["model"], argument=argument)
     return table[["model", *table.columns.drop("model")]]
 
 
-def _check_models(names: list[Any]) -> None:
+def _check_models(names: list[Any], argument: str) -> None:
     if not names:
-        raise ValueError("`path_or_frame` holds no model.")
+        raise ValueError(f"`{argument}` holds no model; give it a row for each.")
     for row, name in enumerate(names):
         if not isinstance(name, str) or not name:
             raise TypeError(
-                f"`path_or_frame` must name each model by a text, but row {row} has {name!r}."
+                f"`{argument}` must name each model by a text, but row {row} has {name!r}."
             )
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
         raise ValueError(
-            f"`path_or_frame` has several rows of the model {in_words(twice)}. Take out the"
+            f"`{argument}` has several rows of the model {in_words(twice)}. Take out the"
             " doubles, or tell them apart in a column 'model'."
         )
 
 
-def _size_classes(table: pd.DataFrame) -> list[Any]:
+def _size_classes(table: pd.DataFrame, argument: str) -> list[Any]:
     given = table["size_class"] if "size_class" in table.columns else [None] * len(table)
     return [
-        _size_class(size, name) if frozen(known) is None else known
+        _size_class(size, name, argument) if frozen(known) is None else known
         for known, size, name in zip(given, table["size"].tolist(), table["model"], strict=True)
     ]
 
 
-def _size_class(size: Any, name: str) -> str | None:
+def _size_class(size: Any, name: str, argument: str) -> str | None:
     if frozen(size) is None:
         return None
     if isinstance(size, bool) or not isinstance(size, numbers.Real) or size < 0:
         raise TypeError(
-            f"`path_or_frame` must give the size of model {name!r} as its number of parameters,"
+            f"`{argument}` must give the size of model {name!r} as its number of parameters,"
             f" not {size!r}."
         )
     return _SIZE_CLASSES[bisect.bisect_right(_SIZE_LIMITS, size)]

@@ -25,7 +25,6 @@ from pytorch_feature_analysis.architectures import (
     weights_of,
 )
 from pytorch_feature_analysis.checkpoints import cached_file, fetch, read_state_dict, unwrap
-from pytorch_feature_analysis.fingerprints import weights_hash
 from pytorch_feature_analysis.preprocessing import (
     Preprocessing,
     callable_preprocessing,
@@ -33,8 +32,6 @@ from pytorch_feature_analysis.preprocessing import (
     preset_preprocessing,
     whole_preprocessing,
 )
-
-__all__ = ["prepare_model", "prepare_models", "trained_weights_file", "weights_hash"]
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +96,11 @@ def prepare_models(
     ConnectionError
         Weights are not in the cache and there is no network; says which file to get and where to
         put it.
+
+    See Also
+    --------
+    table_models : Such a dict of a table of models.
+    list_layers : The layers of a network.
 
     Notes
     -----
@@ -184,6 +186,10 @@ def prepare_model(
     -------
     torch.nn.Module
         The module itself, with the attribute `preprocessing`.
+
+    See Also
+    --------
+    prepare_models : Several networks.
 
     Examples
     --------
@@ -388,6 +394,7 @@ def _check_transform(transform: Any) -> None:
 
 
 def check_device(device: str | torch.device | None) -> torch.device | None:
+    """Return the device, None for None, or raise unless this machine has it."""
     if device is None:
         return None
     try:

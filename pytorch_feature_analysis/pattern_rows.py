@@ -1,6 +1,6 @@
 """Places where the patterns of many images are kept until they are compared.
 
-Each can be read by stretches of units, as `gram.PatternSource` says, so that what compares
+Each can be read by stretches of units, as `PatternSource` says, so that what compares
 patterns does not know where they are: in a table in memory, in a file, or partly made of others.
 """
 

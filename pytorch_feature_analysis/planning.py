@@ -69,7 +69,7 @@ def check_memory_budget(memory_budget: Any) -> int:
     return int(number)
 
 
-def in_words(size: float) -> str:
+def size_in_words(size: float) -> str:
     """Size in bytes as people say it."""
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
         if size >= factor:
@@ -171,7 +171,7 @@ def share_out(
     if needed(largest) > room:
         why = ", but those of one image"
         if largest.held_bytes > free:
-            why = f", and the folder of temporary files {in_words(free)}, but those of a set"
+            why = f", and the folder of temporary files {size_in_words(free)}, but those of a set"
         raise NoRoomError(largest.layer, needed(largest), why)
     if at_least > 1:
         total = sum(load.held_bytes for load in loads)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pytorch_feature_analysis._checks import check_sequence
+from pytorch_feature_analysis._checks import check_sequence, in_words
 
 
 def check_features(features: Any, *, argument: str, n_features: int | None = None) -> np.ndarray:
@@ -87,10 +87,8 @@ def codes_in(targets: np.ndarray, classes: np.ndarray, *, argument: str, of: str
     places = np.minimum(np.searchsorted(classes, targets), len(classes) - 1)
     strange = np.unique(targets[classes[places] != targets]).tolist()
     if strange:
-        more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
         raise ValueError(
-            f"`{argument}` has {', '.join(map(repr, strange[:5]))}{more}, which {of} have not."
-            " Leave these out."
+            f"`{argument}` has {in_words(strange)}, which {of} have not. Leave these out."
         )
     return places
 

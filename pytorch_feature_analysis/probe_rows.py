@@ -56,6 +56,10 @@ def combine_features(
         The same of the test data. Both are for `train_linear_probe`, which makes them itself with
         ``mode='concat'``.
 
+    See Also
+    --------
+    train_linear_probe : Does so with ``mode='concat'``.
+
     Notes
     -----
     Nothing is scaled: a network whose features vary more has more weight. Rows of unit length for

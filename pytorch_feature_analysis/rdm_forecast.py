@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, fields
 
 import pandas as pd
 
-from pytorch_feature_analysis.planning import Pass, in_words, seconds_a_unit
+from pytorch_feature_analysis.activation_types import pooled
+from pytorch_feature_analysis.planning import Pass, seconds_a_unit, size_in_words
 from pytorch_feature_analysis.rdm_units import Run, UnitPlanner
 
 # How fast patterns are copied to where they wait.
@@ -36,12 +37,12 @@ class ModelForecast:
 
     def in_words(self) -> str:
         """One line for the log."""
-        file = f", {in_words(self.file_bytes)} in files" if self.file_bytes else ""
+        file = f", {size_in_words(self.file_bytes)} in files" if self.file_bytes else ""
         return (
             f"plan for model '{self.model}': {self.images} images, {self.layers} layers,"
             f" {self.regime} ({self.passes} passes, as long as {self.full_passes:.1f} full ones),"
-            f" {in_words(self.memory_bytes)} in memory{file} of {in_words(self.activation_bytes)}"
-            f" of activations, about {self.seconds:.0f} s"
+            f" {size_in_words(self.memory_bytes)} in memory{file} of"
+            f" {size_in_words(self.activation_bytes)} of activations, about {self.seconds:.0f} s"
         )
 
 
@@ -88,7 +89,8 @@ def _of_model(planner: UnitPlanner, runs: Sequence[tuple[Run, Sequence[Pass]]]) 
         whole_forward += n_padded * full
         n_passes = max(n_passes, len(passes))
         layers = {cell.layer for cell in run.wanted}
-        activation_bytes += 4 * len(run.positions) * sum(units[layer] for layer in layers)
+        bytes_of_run = 4 * len(run.positions) * sum(units[layer] for layer in layers)
+        activation_bytes += bytes_of_run
         sizes = dict(zip(run.set_indices, run.sets, strict=True))
         for cell in run.wanted:
             n_entries = len(sizes[cell.set_index].entry_keys)
@@ -96,7 +98,7 @@ def _of_model(planner: UnitPlanner, runs: Sequence[tuple[Run, Sequence[Pass]]]) 
             stack_bytes += 8 * n_metrics * n_entries**2
         seconds += _comparing(planner, run) + costs.load * len(run.positions)
         if any(one.held_bytes or one.spilled_bytes for one in passes):
-            seconds += activation_bytes / _BYTES_A_SECOND
+            seconds += bytes_of_run / _BYTES_A_SECOND
         seconds += planner.seconds_on_disk(passes)
     return ModelForecast(
         model=plan.name,
@@ -133,7 +135,7 @@ def _comparing(planner: UnitPlanner, run: Run) -> float:
     for cell in run.wanted:
         target = targets[cell.layer]
         if target.same_as not in layers:
-            kind = cell.activation_type if target.layout.position_axes else "unit_level"
+            kind = pooled(cell.activation_type, target.layout)
             patterns.add((cell.set_index, cell.layer, kind))
     seconds = 0.0
     for index, layer, kind in patterns:

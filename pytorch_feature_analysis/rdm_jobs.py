@@ -6,19 +6,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import torch
 from scipy.spatial.distance import pdist, squareform
 from torch import nn
 
-from pytorch_feature_analysis._decoding import describe_image
+from pytorch_feature_analysis._image_decoding import describe_image
 from pytorch_feature_analysis._parallel import iter_finished
-from pytorch_feature_analysis._threads import blas_threads
 from pytorch_feature_analysis.accumulation import (
     Cell,
     KernelSet,
@@ -27,22 +24,21 @@ from pytorch_feature_analysis.accumulation import (
     n_held,
 )
 from pytorch_feature_analysis.activations import capture
-from pytorch_feature_analysis.batches import KeptInputs
-from pytorch_feature_analysis.dissimilarity import Metric
-from pytorch_feature_analysis.image_sets import ImageSet
-from pytorch_feature_analysis.images import check_images, image_hash
-from pytorch_feature_analysis.pattern_rows import Arena
-from pytorch_feature_analysis.stream import (
-    Batch,
-    Target,
+from pytorch_feature_analysis.batches import (
+    KeptInputs,
+    counted,
     preprocessing_of,
     read_batches,
-    stream_outputs,
 )
+from pytorch_feature_analysis.dissimilarity import Metric
+from pytorch_feature_analysis.image_checks import check_images, image_hash
+from pytorch_feature_analysis.image_sets import ImageSet
+from pytorch_feature_analysis.pass_resources import in_batches_that_fit, using_threads
+from pytorch_feature_analysis.pattern_rows import Arena
+from pytorch_feature_analysis.stream import Target, stream_outputs
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-_Result = TypeVar("_Result")
 
 # Metrics whose plain definition scipy has under a name of its own, for `debug_check`.
 _SCIPY_NAMES = {
@@ -287,56 +283,6 @@ def twins(
         if original != cell and original in every and same_channels:
             found[cell] = original
     return found
-
-
-def in_batches_that_fit(
-    run: Callable[[int], _Result], batch_size: int, model_name: str
-) -> tuple[_Result, int]:
-    """Call `run` with a batch size, and with half of it as often as there is no memory for it.
-
-    Returns what came of it, and the last batch size.
-    """
-    asked = batch_size
-    while True:
-        try:
-            return run(batch_size), batch_size
-        except (MemoryError, RuntimeError) as error:
-            if batch_size == 1 or not is_out_of_memory(error):
-                raise
-        # Outside the handler, whose traceback holds what the pass has allocated.
-        batch_size //= 2
-        _log.warning(
-            "model '%s': out of memory; going on with batches of %d images. Their numbers agree"
-            " with those of batches of %d to about 1e-4; `batch_size`=%d asks for them from the"
-            " start.",
-            *(model_name, batch_size, asked, batch_size),
-        )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether a pass failed for want of memory."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return any(words in str(error) for words in ("can't allocate memory", "out of memory"))
-
-
-@contextmanager
-def using_threads(number: int) -> Iterator[None]:
-    """Hold torch and BLAS to `number` threads."""
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(number)
-        with blas_threads(number):
-            yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def counted(batches: Iterable[Batch], tick: Callable[[int], Any]) -> Iterator[Batch]:
-    """Tell how many images have passed."""
-    for batch in batches:
-        yield batch
-        tick(len(batch.positions))
 
 
 def _check_against_scipy(

@@ -21,19 +21,16 @@ from pytorch_feature_analysis._checks import check_name, child_generator
 from pytorch_feature_analysis.accumulation import Cell, KernelSet, SetPlan
 from pytorch_feature_analysis.activation_types import check_prefix_tokens
 from pytorch_feature_analysis.activations import choose_targets, time_batch
-from pytorch_feature_analysis.batches import pass_at_once
+from pytorch_feature_analysis.batches import pass_at_once, preprocessing_of, to_input
 from pytorch_feature_analysis.dissimilarity import Metric
 from pytorch_feature_analysis.fingerprints import fingerprint, weights_hash
 from pytorch_feature_analysis.image_sets import ImageSet
 from pytorch_feature_analysis.layers import resolve_layers
+from pytorch_feature_analysis.pass_resources import is_out_of_memory
 from pytorch_feature_analysis.planning import machine_memory
 from pytorch_feature_analysis.preprocessing import description_of
-from pytorch_feature_analysis.rdm_jobs import ImagePool, is_out_of_memory
-from pytorch_feature_analysis.stream import (
-    Target,
-    preprocessing_of,
-    to_input,
-)
+from pytorch_feature_analysis.rdm_jobs import ImagePool
+from pytorch_feature_analysis.stream import Target
 
 # Part of every key: raised when the same settings come to give other numbers.
 _KEY_VERSION = 2

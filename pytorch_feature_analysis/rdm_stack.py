@@ -13,11 +13,7 @@ from pytorch_feature_analysis._cells import object_series
 from pytorch_feature_analysis._checks import check_columns
 from pytorch_feature_analysis._checks import in_words as in_words
 from pytorch_feature_analysis.selection import greedy_order
-from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS as PROVENANCE_COLUMNS
-from pytorch_feature_analysis.stack_schema import RDM_COLUMNS as RDM_COLUMNS
 from pytorch_feature_analysis.stack_schema import REQUIRED_COLUMNS, TUPLE_COLUMNS
-from pytorch_feature_analysis.stack_schema import is_lineage as is_lineage
-from pytorch_feature_analysis.stack_schema import is_reserved as is_reserved
 
 
 def check_rdm_stack(
@@ -62,6 +58,11 @@ def check_rdm_stack(
     ValueError, TypeError
         A column is missing, or a cell is not what it must be; the message names the first such
         row by its position and its index.
+
+    See Also
+    --------
+    stack_columns : What the columns mean.
+    subset_rdm_df : Fewer entries.
 
     Notes
     -----

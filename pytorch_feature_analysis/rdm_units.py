@@ -16,27 +16,24 @@ import torch
 from pytorch_feature_analysis.accumulation import Cell, SetPlan, n_held
 from pytorch_feature_analysis.activation_types import pooled
 from pytorch_feature_analysis.activations import time_batch
+from pytorch_feature_analysis.batches import preprocessing_of, to_input
 from pytorch_feature_analysis.dissimilarity import Metric
 from pytorch_feature_analysis.fingerprints import fingerprint
+from pytorch_feature_analysis.layouts import n_prefix_tokens
+from pytorch_feature_analysis.pass_resources import is_out_of_memory, using_threads
 from pytorch_feature_analysis.planning import (
     Disk,
     LayerLoad,
     NoRoomError,
     Pass,
-    in_words,
     probe_disk,
     room_for_patterns,
     share_out,
+    size_in_words,
 )
-from pytorch_feature_analysis.rdm_jobs import (
-    ImagePool,
-    Job,
-    is_out_of_memory,
-    twins,
-    using_threads,
-)
+from pytorch_feature_analysis.rdm_jobs import ImagePool, Job, twins
 from pytorch_feature_analysis.rdm_plan import ModelPlan, Row, pack_runs
-from pytorch_feature_analysis.stream import Target, n_prefix_tokens, preprocessing_of, to_input
+from pytorch_feature_analysis.stream import Target
 
 _MEAN_BYTES = 8
 _TIMED_IMAGES = 4
@@ -214,9 +211,9 @@ class UnitPlanner:
             needed = error.needed * self._sharing
             smallest = min(needed + self._stack_bytes, 4 * needed)
             raise ValueError(
-                f"`memory_budget` leaves {in_words(self.room)} for the patterns of model"
+                f"`memory_budget` leaves {size_in_words(self.room)} for the patterns of model"
                 f" '{run.plan.name}'{error.why} at layer '{error.layer}' take"
-                f" {in_words(error.needed)}. The smallest budget that works is"
+                f" {size_in_words(error.needed)}. The smallest budget that works is"
                 f" '{-(-smallest // 10**6)}MB'."
             ) from error
 

@@ -178,7 +178,7 @@ def check_options(
     num_perms = check_count(num_perms, argument="num_perms", minimum=0)
     num_boot = check_count(num_boot, argument="num_boot", minimum=0)
     if num_boot == 1:
-        raise ValueError("`num_boot` is 1, and a spread needs at least 2 draws.")
+        raise ValueError("`num_boot` is 1, and a spread needs at least 2 draws; 0 makes none.")
     ci = check_share(ci, argument="ci")
     if not 0 < ci < 1:
         raise ValueError(f"`ci` must be between 0 and 1, such as 0.95, not {ci}.")
@@ -254,7 +254,7 @@ def controls_among(
         if lacking:
             raise ValueError(
                 f"`controls` lack {len(lacking)} of the entries that are compared, such as"
-                f" {lacking[0]!r}."
+                f" {lacking[0]!r}. Add these, or leave them out with `subset_rdm_df`."
             )
     return np.concatenate([control.triangles(entries) for control in controls])
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pytorch_feature_analysis._checks import in_words
 from pytorch_feature_analysis.cell_values import frozen
 from pytorch_feature_analysis.entry_subsets import EntryKey
 from pytorch_feature_analysis.matrices import check_symmetric, mean_of_both, to_condensed
 from pytorch_feature_analysis.missing_cells import finite_or_nan, refuse_missing
-from pytorch_feature_analysis.rdm_stack import as_keys, checked_stack, in_words, name_of
+from pytorch_feature_analysis.rdm_stack import as_keys, checked_stack, name_of
 from pytorch_feature_analysis.regroup import label_columns
 
 logger = logging.getLogger(__name__)
@@ -194,6 +195,7 @@ def _as_stack(reference: Any, argument: str) -> pd.DataFrame:
             raise ValueError(
                 f"`{argument}` is a table whose index and columns name other entries:"
                 f" {in_words(map(name_of, set(rows) ^ set(columns)))} in one alone."
+                " Name both alike."
             )
         places = {key: place for place, key in enumerate(columns)}
         reference = reference.to_numpy()[:, [places[key] for key in rows]], rows

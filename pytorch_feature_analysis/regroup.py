@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pytorch_feature_analysis._checks import check_name, check_sequence
+from pytorch_feature_analysis._checks import check_name, check_sequence, in_words
 from pytorch_feature_analysis.cell_values import codes_of, crossed, determines, frozen
 from pytorch_feature_analysis.entry_subsets import EntryKey
-from pytorch_feature_analysis.rdm_stack import in_words
 from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS, is_lineage, is_reserved
 
 logger = logging.getLogger(__name__)

@@ -72,6 +72,10 @@ def selection_report(
         with its own best companions, and the largest eigenvalue of the centred matrix. On noise
         these lie far above what can be reached.
 
+    See Also
+    --------
+    get_extreme_dissims_total : Makes such a choice.
+
     Notes
     -----
     Pairs that are not finite count as in `get_extreme_dissims_total`. Takes of the order of n³

@@ -11,13 +11,7 @@ from typing import Any
 import pandas as pd
 
 from pytorch_feature_analysis._checks import check_name, check_sequence
-from pytorch_feature_analysis._files import (
-    atomic_write,
-    check_path,
-    check_writable,
-    keep_previous,
-    same_content,
-)
+from pytorch_feature_analysis._files import atomic_write, check_path, check_writable
 from pytorch_feature_analysis.bridges import SUFFIXES, WRITERS, check_can_write, pick, read_file
 from pytorch_feature_analysis.rdm_stack import checked_stack
 from pytorch_feature_analysis.stack_parquet import condition_names, read_parquet, write_parquet
@@ -340,10 +334,8 @@ def _write(rdm_df: pd.DataFrame, path: Any, *, dtype: str, keep: bool) -> None:
     if suffix in _PICKLE:
         write_pickle(rdm_df, path, keep=keep)
         return
-    with atomic_write(path) as temporary:
+    with atomic_write(path, keep=keep) as temporary:
         if suffix in _PARQUET:
             write_parquet(rdm_df, matrices, temporary, matrix_dtype=dtype)
         else:
             WRITERS[suffix](rdm_df, matrices, temporary)
-        if keep and not same_content(path, temporary):
-            keep_previous(path)

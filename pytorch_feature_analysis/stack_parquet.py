@@ -28,7 +28,7 @@ from pytorch_feature_analysis.arrow_columns import (
 )
 from pytorch_feature_analysis.dataframes import df_filter
 from pytorch_feature_analysis.matrices import is_condensable, to_condensed, to_square
-from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS
+from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS, check_string_columns
 
 FORMAT = 1
 """Version of the files; a reader refuses those of a later one."""
@@ -311,12 +311,7 @@ def _checked(columns: Sequence[str], file: _File, extra: Sequence[str]) -> list[
 
 
 def _check_names(columns: pd.Index) -> None:
-    wrong = [name for name in columns if not isinstance(name, str)]
-    if wrong:
-        raise TypeError(
-            f"`rdm_df` has columns named {', '.join(map(repr, wrong))}; a parquet file names them"
-            " by strings. Rename them, or write a pickle (.p)."
-        )
+    check_string_columns(columns, file="a parquet file")
     taken = [name for name in columns if name in (_IS_SQUARE, _ORIGIN) or name.startswith(_INDEX)]
     if taken:
         raise ValueError(

@@ -22,7 +22,7 @@ from pytorch_feature_analysis._cells import object_series
 from pytorch_feature_analysis._checks import check_name, check_sequence
 from pytorch_feature_analysis._files import atomic_write
 from pytorch_feature_analysis.dataframes import df_filter
-from pytorch_feature_analysis.rdm_stack import check_rdm_stack
+from pytorch_feature_analysis.rdm_stack import checked_stack
 from pytorch_feature_analysis.stack_parquet import (
     condition_names,
     read_names,
@@ -58,7 +58,7 @@ def part_name(row_keys: Sequence[str], suffix: str) -> str:
 
 def write_part(rows: pd.DataFrame, path: Path) -> None:
     """Write rows with their provenance as one file, which is whole or absent."""
-    matrices = check_rdm_stack(rows)["matrix"].tolist()
+    matrices = checked_stack(rows)["matrix"].tolist()
     with atomic_write(path) as temporary:
         if _is_parquet(path):
             write_parquet(rows, matrices, temporary)

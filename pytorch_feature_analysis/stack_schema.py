@@ -115,6 +115,10 @@ def stack_columns() -> pd.DataFrame:
         label of the image sets), 'meta' (those of `get_meta_rdms` beside them), 'provenance'
         (those that `read_rdms` adds with ``provenance=True``).
 
+    See Also
+    --------
+    check_rdm_stack : Fills in what can be told from the rest.
+
     Examples
     --------
     >>> import pytorch_feature_analysis as pfa
@@ -129,4 +133,23 @@ def stack_columns() -> pd.DataFrame:
             "meaning": [column.meaning for column in SCHEMA],
             "group": [column.group for column in SCHEMA],
         }
+    )
+
+
+def check_string_columns(columns: pd.Index, *, file: str) -> None:
+    """Raise if a stack has columns that a file, such as "a parquet file", cannot name."""
+    wrong = [name for name in columns if not isinstance(name, str)]
+    if wrong:
+        raise TypeError(
+            f"`rdm_df` has columns named {', '.join(map(repr, wrong))}; {file} names them by"
+            " strings. Rename them, or write a pickle (.p)."
+        )
+
+
+def cell_error(column: str, row: int, index: pd.Index, what: object, *, file: str) -> TypeError:
+    """Make the error for a cell that a file cannot hold; `what` says what the cell is."""
+    return TypeError(
+        f"`rdm_df` has, in column {column} of the row at position {row} (index {index[row]!r}),"
+        f" {what}, which {file} cannot hold. Turn it into strings, numbers, tuples or dicts of"
+        " these, or write a pickle (.p)."
     )

@@ -9,14 +9,8 @@ import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._cells import object_series
-from pytorch_feature_analysis._checks import check_sequence
-from pytorch_feature_analysis.rdm_stack import (
-    Rows,
-    as_key,
-    check_rdm_stack,
-    greedy_orders,
-    in_words,
-)
+from pytorch_feature_analysis._checks import check_sequence, in_words
+from pytorch_feature_analysis.rdm_stack import Rows, as_key, check_rdm_stack, greedy_orders
 from pytorch_feature_analysis.stack_schema import is_lineage
 
 
@@ -42,6 +36,11 @@ def subset_rdm_df(df: pd.DataFrame, entry_keys: Iterable[Any]) -> pd.DataFrame:
     ------
     ValueError
         An entry is in no row, or a row has none of the entries.
+
+    See Also
+    --------
+    df_filter : Fewer rows.
+    linkage_order : An order of entries.
 
     Notes
     -----

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
-from pytorch_feature_analysis._checks import check_name, check_sequence, child_generator
+from pytorch_feature_analysis._checks import check_name, check_sequence, child_generator, in_words
+from pytorch_feature_analysis.entry_subsets import EntryKey
 from pytorch_feature_analysis.name_patterns import (
     NamePattern,
     filled_in,
     variables_of,
     without_double_braces,
 )
-from pytorch_feature_analysis.rdm_stack import as_key, in_words
-
-Key = tuple[Hashable, ...]
+from pytorch_feature_analysis.rdm_stack import as_key
 
 
 @dataclass(frozen=True)
 class Entries:
     """Entry keys, and their labels where the names say more than one thing."""
 
-    keys: tuple[Key, ...]
+    keys: tuple[EntryKey, ...]
     labels: tuple[dict[str, Any], ...] | None
 
     def taken(self, places: Sequence[int]) -> Entries:
@@ -137,7 +136,7 @@ def as_entries(names: Sequence[Any], pattern: NamePattern | None, where: str) ->
         if found is not None
     )
     keys = tuple(tuple(found.values()) for found in kept)
-    first: dict[Key, Any] = {}
+    first: dict[EntryKey, Any] = {}
     for key, name in zip(keys, names, strict=True):
         if key in first:
             raise ValueError(
@@ -160,17 +159,17 @@ class OnePer:
 
     def __init__(self, variable: str, pick: str, root: int) -> None:
         self._variable, self._pick, self._root = variable, pick, root
-        self._picked: dict[tuple[str, frozenset[Key]], Key] = {}
+        self._picked: dict[tuple[str, frozenset[EntryKey]], EntryKey] = {}
 
     def places(self, entries: Entries) -> list[int]:
         """Return the places of the stimuli that are picked, in their order."""
-        members: dict[str, list[Key]] = {}
+        members: dict[str, list[EntryKey]] = {}
         for key, label in zip(entries.keys, entries.labels or (), strict=True):
             members.setdefault(label[self._variable], []).append(key)
         picked = {self._one(category, keys) for category, keys in members.items()}
         return [place for place, key in enumerate(entries.keys) if key in picked]
 
-    def _one(self, category: str, keys: list[Key]) -> Key:
+    def _one(self, category: str, keys: list[EntryKey]) -> EntryKey:
         known = category, frozenset(keys)
         if known not in self._picked:
             if self._pick == "first":

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from pytorch_feature_analysis._checks import check_name, check_sequence
+from pytorch_feature_analysis._checks import check_name, check_sequence, in_words
 from pytorch_feature_analysis.missing_cells import cells_of_pairs, common_cells, refuse_missing
-from pytorch_feature_analysis.rdm_stack import as_key, checked_stack, in_words
+from pytorch_feature_analysis.rdm_stack import as_key, checked_stack
 from pytorch_feature_analysis.subsets import symmetric_dissims
 
 Groups = tuple[str, Mapping[Any, int] | int]

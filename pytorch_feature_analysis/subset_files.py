@@ -10,12 +10,7 @@ from typing import Any
 import numpy as np
 
 from pytorch_feature_analysis._checks import check_count
-from pytorch_feature_analysis._files import (
-    atomic_write,
-    check_writable,
-    keep_previous,
-    same_content,
-)
+from pytorch_feature_analysis._files import atomic_write, check_writable
 from pytorch_feature_analysis.json_files import read_json
 from pytorch_feature_analysis.stimulus_subsets import cells_of
 
@@ -29,7 +24,7 @@ def save_subset(
 
     Parameters
     ----------
-    path : path
+    path : str or Path
         The file. Its folder must exist. One that is already there with another subset is not
         lost: it is renamed to `<stem>.superseded<suffix>`, and a log line says so.
     indices : array-like of int
@@ -61,11 +56,9 @@ def save_subset(
     if n_stimuli is not None:
         n_stimuli = check_count(n_stimuli, argument="n_stimuli")
     positions = check_positions(indices, n_stimuli, "`indices`")
-    with atomic_write(file) as temporary:
-        kept = {"n_stimuli": n_stimuli, "indices": positions.tolist()}
+    kept = {"n_stimuli": n_stimuli, "indices": positions.tolist()}
+    with atomic_write(file, keep=True) as temporary:
         temporary.write_text(json.dumps(kept) + "\n", encoding="utf-8")
-        if not same_content(file, temporary):
-            keep_previous(file)
 
 
 def read_subset(path: str | os.PathLike[str], *, n_stimuli: int | None = None) -> np.ndarray:
@@ -73,7 +66,7 @@ def read_subset(path: str | os.PathLike[str], *, n_stimuli: int | None = None) -
 
     Parameters
     ----------
-    path : path
+    path : str or Path
         A JSON file: that of `save_subset`, a list of positions, or an object with a list of
         positions for each class.
     n_stimuli : int, optional

@@ -13,7 +13,7 @@ import torch
 from pytorch_feature_analysis._checks import check_name
 from pytorch_feature_analysis.architectures import architecture_names, find_weights
 from pytorch_feature_analysis.cell_values import frozen
-from pytorch_feature_analysis.model_table import ModelTable, read_model_table
+from pytorch_feature_analysis.model_table import ModelTable, checked_model_table
 
 # By extra of setup.cfg, which is also the name of the module.
 EXTRAS = ("timm", "open_clip")
@@ -83,7 +83,7 @@ def table_models(table: ModelTable, own_models: Mapping[str, Any] | None = None)
     >>> pfa.table_models(table)
     {'vgg16': ('vgg16', 'DEFAULT'), 'rn50': ('resnet50', 'random')}
     """
-    models = read_model_table(table)
+    models = checked_model_table(table, argument="table")
     own = _check_own(own_models, models["model"].tolist())
     entries = [_entry(row) for row in models.to_dict("records") if row["model"] not in own]
     _check_sources(entries)

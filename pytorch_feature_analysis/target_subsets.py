@@ -80,6 +80,11 @@ def get_dissims_that_match(
     ValueError
         As `get_extreme_dissims_total`; or the target is not a finite number.
 
+    See Also
+    --------
+    get_most_uniform_dissims : Evenly spread dissimilarities.
+    get_extreme_dissims_total : The most different items.
+
     Notes
     -----
     All sets are looked at where there are at most 20,000, else the greedy choice is bettered by
@@ -284,6 +289,11 @@ def get_most_uniform_dissims(
     ValueError
         As `get_extreme_dissims_total`; or the range is empty.
 
+    See Also
+    --------
+    get_dissims_that_match : A given mean.
+    select_stimuli : The same on rows of a stack.
+
     Notes
     -----
     With 'omit', items with a missing dissimilarity are chosen last; a log line at level INFO
@@ -327,9 +337,11 @@ def _check_range(
             "all dissimilarities of `input_rdm` are equal; give a `value_range`, such as (0, 1)"
         )
     else:
+        where = f"`value_range` must be (low, high), finite, low below high, not {value_range!r}"
+        if not isinstance(value_range, (tuple, list, np.ndarray)) or len(value_range) != 2:
+            raise TypeError(f"{where}.")
         low, high = (float(value) for value in value_range)
-        where = f"`value_range` must be (low, high) with low below high, not {value_range}"
-    if not low < high:
+    if not (low < high and np.isfinite([low, high]).all()):
         raise ValueError(f"{where}.")
     return low, high
 

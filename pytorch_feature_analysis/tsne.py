@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pytorch_feature_analysis._checks import RandomState, check_random_state
-from pytorch_feature_analysis.matrices import dead_items
+from pytorch_feature_analysis.missing_cells import whole_part
 
 # Up to so many items the gradient is computed as it is, which is the same on every run.
 _MOST_EXACT = 1000
@@ -54,15 +54,7 @@ def tsne_embed(
     from sklearn.manifold import TSNE
 
     root = check_random_state(random_state)
-    kept = np.flatnonzero(~dead_items(dissimilarities))
-    known = dissimilarities[np.ix_(kept, kept)]
-    if len(kept) < 3:
-        raise ValueError(f"t-SNE needs at least three items, and there are {len(kept)}.")
-    if not np.isfinite(known).all():
-        raise ValueError(
-            "t-SNE needs the dissimilarities of all pairs, and some are missing; leave items out,"
-            " or take another method."
-        )
+    kept, known = whole_part(dissimilarities, method="t-SNE")
     exact = len(kept) <= _MOST_EXACT or dims > _MOST_DIMS
     settings: dict[str, Any] = {"method": "exact"} if exact else {}
     first: Any = "random"

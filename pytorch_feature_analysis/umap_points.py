@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from pytorch_feature_analysis._checks import RandomState, check_random_state, child_generator
-from pytorch_feature_analysis.matrices import dead_items
+from pytorch_feature_analysis.missing_cells import whole_part
 
 # Share of the spread of the first places.
 _NOISE = 1e-3
@@ -49,15 +49,7 @@ def umap_embed(
     dimension reduction. arXiv:1802.03426
     """
     root = check_random_state(random_state)
-    kept = np.flatnonzero(~dead_items(dissimilarities))
-    known = dissimilarities[np.ix_(kept, kept)]
-    if len(kept) < 3:
-        raise ValueError(f"UMAP needs at least three items, and there are {len(kept)}.")
-    if not np.isfinite(known).all():
-        raise ValueError(
-            "UMAP needs the dissimilarities of all pairs, and some are missing; leave items out,"
-            " or take another method."
-        )
+    kept, known = whole_part(dissimilarities, method="UMAP")
     # Axes along which all lie in one place have no scale.
     noise = child_generator(root, "umap start").normal(size=(len(kept), start.shape[1]))
     first = start[kept] + (_NOISE * float(np.std(start[kept])) or 1.0) * noise

@@ -7,6 +7,7 @@ import functools
 import numpy as np
 import pandas as pd
 import pytest
+from made_tables import towns
 
 import pytorch_feature_analysis as pfa
 
@@ -164,31 +165,10 @@ def test_bad_columns_and_functions_are_named():
         pfa.df_agg(df, ["city"], ["height"], [functools.partial(np.quantile, q=0.5)])
     with pytest.raises(ValueError, match="`agg_funcs` must hold at least one"):
         pfa.df_agg(df, ["city"], ["height"], [])
-    with pytest.raises(ValueError, match="two columns in `data_vars` called 'height'"):
+    with pytest.raises(ValueError, match="`data_vars` names 'height' more than once"):
         pfa.df_agg(df, ["city"], ["height", "height"], ["mean"])
     with pytest.raises(ValueError, match="two columns of the result called 'a_mean'"):
         pfa.df_agg(pd.DataFrame({"a": [1], "a_mean": [2]}), ["a_mean"], ["a"], ["mean"])
-
-
-def towns():
-    return pd.DataFrame(
-        {
-            "city": ["New York"] * 3 + ["Seattle"] * 3 + ["Boston"] * 3,
-            "gender": [
-                "Male",
-                "Male",
-                "Female",
-                "Female",
-                "Female",
-                "Male",
-                "Male",
-                "Female",
-                "Female",
-            ],
-            "height": [70, 72, 65, 66, 65, 69, 73, 64, 63],
-            "income": [50000, 100000, 120000, 80000, 150000, 120000, 90000, 70000, 110000],
-        }
-    )
 
 
 def test_the_worked_example_of_cities_is_pivoted():

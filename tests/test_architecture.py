@@ -22,7 +22,7 @@ PACKAGE = "pytorch_feature_analysis"
 # public face: what stands below it uses the package as its users do.
 LEVELS = {
     "0a": [
-        *["_cells", "_checks", "_decoding", "_locks", "_threads", "_unpickling"],
+        *["_cells", "_checks", "_dask", "_image_decoding", "_locks", "_threads", "_unpickling"],
         *["_version", "cell_values", "name_patterns", "pattern_sources"],
     ],
     "0b": ["_files", "_parallel", "close_patterns", "dataframes", "matrices"],
@@ -30,9 +30,18 @@ LEVELS = {
     "0d": ["probe_table"],
     "1a": [
         *["agreement", "checkpoints", "cornet_s", "decoding_folds", "dissimilarity"],
+        "held_models",
         *["map_alignment", "nonmetric_mds"],
         "entry_subsets",
-        *["fingerprints", "image_folder", "images", "layers", "layouts", "missing_cells"],
+        *[
+            "fingerprints",
+            "image_checks",
+            "image_folder",
+            "images",
+            "layers",
+            "layouts",
+            "missing_cells",
+        ],
         "number_tables",
         *["probe_data", "probe_search", "selection", "similarity._inputs", "similarity._measure"],
         *["similarity.hsic", "stack_schema", "stimulus_subsets", "subset_search"],
@@ -43,14 +52,16 @@ LEVELS = {
         "device_patterns",
         *["feature_sources", "mds", "pairwise_complete", "permuted_items", "preprocessing"],
         *["projection", "resampled_items"],
-        *["similarity.cca", "similarity.cka", "similarity.conv_samples", "similarity.neighbors"],
+        *["similarity.cca", "similarity.cka", "similarity.components", "similarity.conv_samples"],
+        *["similarity.dft_cca", "similarity.neighbors"],
         *["similarity.predictivity", "similarity.rdm_agreement", "similarity.shape"],
         *["subset_files", "subsets", "tsne", "umap_points"],
     ],
     "1c": ["embedding", "resampling", "selection_reports", "similarity", "target_subsets"],
     "2a": [
         *["array_files", "arrow_columns", "image_sets", "model_arguments", "model_table"],
-        *["models", "probe_training", "rdm_comparison", "rdm_stack", "stream"],
+        *["models", "pass_resources", "probe_training", "rdm_comparison", "rdm_stack", "stream"],
+        "survey",
     ],
     "2b": [
         *["accumulation", "activation_schema", "activation_sources", "activations"],
@@ -155,7 +166,8 @@ LAZY = {
 # Levels 0 and 1 are about arrays, but for these, which are about networks.
 KNOWS_NETWORKS = [
     *["activation_types", "architectures", "batches", "checkpoints", "cornet_s"],
-    *["device_patterns", "feature_sources", "fingerprints", "images", "layers", "layouts"],
+    *["device_patterns", "feature_sources", "fingerprints", "held_models", "images", "layers"],
+    "layouts",
     "preprocessing",
 ]
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import spearmanr
 
-from pytorch_feature_analysis import bounded_rdms
+from pytorch_feature_analysis import bounded_rdms, dissimilarity
 from pytorch_feature_analysis.bounded_rdms import compute_bounded_rdms
 from pytorch_feature_analysis.dissimilarity import METRICS, check_metrics, compute_rdms
 from pytorch_feature_analysis.pattern_rows import SpillFile, Table
@@ -137,7 +137,7 @@ def test_ranks_that_float32_would_round_are_kept_in_float64(monkeypatch):
         return Table(*size)
 
     for limit in (N_UNITS, N_UNITS - 1):
-        monkeypatch.setattr(bounded_rdms, "_RANKS_IN_FLOAT32", limit)
+        monkeypatch.setattr(dissimilarity, "_SINGLE_PRECISION_HALVES", limit)
         bounded(noise(), ["spearman"], 1, noted)
     assert asked == [np.float32, np.float64]
     # The ranks up to the real limit, and the halves of ties, are float32 numbers.

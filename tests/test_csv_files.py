@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -312,3 +313,15 @@ def test_no_input_is_changed(tmp_path):
     pd.testing.assert_frame_equal(df, results())
     assert keys == ["layer"]
     assert files == [tmp_path / "a.csv"]
+
+
+def test_threads_that_write_one_file_at_once_lose_no_row(tmp_path):
+    path = tmp_path / "together.csv"
+
+    def write(number):
+        pfa.create_or_append_csv(results([f"conv{number}"], [0.5]), path, keys=["layer"])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(24)))
+    assert sorted(pfa.combine_csvs(path)["layer"]) == sorted(f"conv{k}" for k in range(24))
+    assert [file.name for file in tmp_path.iterdir()] == ["together.csv"]

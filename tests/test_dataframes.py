@@ -7,29 +7,9 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from made_tables import towns
 
 import pytorch_feature_analysis as pfa
-
-
-def people():
-    return pd.DataFrame(
-        {
-            "city": ["New York"] * 3 + ["Seattle"] * 3 + ["Boston"] * 3,
-            "gender": [
-                "Male",
-                "Male",
-                "Female",
-                "Female",
-                "Female",
-                "Male",
-                "Male",
-                "Female",
-                "Female",
-            ],
-            "height": [70, 72, 65, 66, 65, 69, 73, 64, 63],
-            "income": [50000, 100000, 120000, 80000, 150000, 120000, 90000, 70000, 110000],
-        }
-    )
 
 
 def stack():
@@ -54,7 +34,7 @@ def test_df_subset_is_df_filter():
 
 
 def test_the_worked_example_of_cities_is_filtered():
-    df = pfa.df_subset(people(), [("city", ["New York", "Seattle"]), ("gender", "Male")])
+    df = pfa.df_subset(towns(), [("city", ["New York", "Seattle"]), ("gender", "Male")])
     assert df.index.tolist() == [0, 1, 5]
     assert df["height"].tolist() == [70, 72, 69]
     assert list(df.columns) == ["city", "gender", "height", "income"]
@@ -71,10 +51,10 @@ def test_filtering_equals_pandas_own_query(seed):
 
 def test_conditions_commute_and_may_be_repeated_but_a_further_one_narrows():
     conditions = [("city", ["Boston", "Seattle"]), ("gender", "Female")]
-    expected = pfa.df_filter(people(), conditions)
-    pd.testing.assert_frame_equal(pfa.df_filter(people(), conditions[::-1]), expected)
-    pd.testing.assert_frame_equal(pfa.df_filter(people(), conditions * 2), expected)
-    assert len(pfa.df_filter(people(), [*conditions, ("height", 65)])) == 1 < len(expected)
+    expected = pfa.df_filter(towns(), conditions)
+    pd.testing.assert_frame_equal(pfa.df_filter(towns(), conditions[::-1]), expected)
+    pd.testing.assert_frame_equal(pfa.df_filter(towns(), conditions * 2), expected)
+    assert len(pfa.df_filter(towns(), [*conditions, ("height", 65)])) == 1 < len(expected)
 
 
 def test_a_tuple_is_one_value_and_a_list_of_tuples_several():
@@ -116,7 +96,7 @@ def test_dates_and_categories_are_values_too():
 
 
 def test_one_condition_may_stand_alone_and_none_keeps_all():
-    df = people()
+    df = towns()
     expected = df[df["city"] == "Boston"]
     for conditions in [("city", "Boston"), [["city", "Boston"]], (("city", "Boston"),)]:
         pd.testing.assert_frame_equal(pfa.df_filter(df, conditions), expected)
@@ -127,18 +107,18 @@ def test_one_condition_may_stand_alone_and_none_keeps_all():
 
 
 def test_the_result_is_a_frame_of_its_own():
-    df = people()
+    df = towns()
     part = pfa.df_filter(df, [])
     part.loc[:, "height"] = 0
     rows = pfa.df_filtsort(df, [])
     rows.loc[:, "height"] = 0
-    pd.testing.assert_frame_equal(df, people())
+    pd.testing.assert_frame_equal(df, towns())
 
 
 @pytest.mark.parametrize("function", [pfa.df_filter, pfa.df_filtsort])
 def test_a_misspelt_column_is_named_with_the_nearest(function):
     with pytest.raises(ValueError, match=r"names 'ctiy', which is not a column of `df`.*'city'"):
-        function(people(), [("ctiy", ["Boston"])])
+        function(towns(), [("ctiy", ["Boston"])])
 
 
 @pytest.mark.parametrize("function", [pfa.df_filter, pfa.df_filtsort])
@@ -146,29 +126,29 @@ def test_columns_of_arrays_and_values_without_equality_are_refused(function):
     with pytest.raises(TypeError, match="compares column 'matrix', which holds arrays"):
         function(stack(), [("matrix", [1])])
     with pytest.raises(TypeError, match=r"column 'city' with \{'Boston'\}, a set.*a list"):
-        function(people(), [("city", {"Boston"})])
+        function(towns(), [("city", {"Boston"})])
 
 
 def test_conditions_of_another_form_are_refused():
     with pytest.raises(TypeError, match=r"`subset_list` must be a list of .*holds 'city'"):
-        pfa.df_filter(people(), ["city", "Boston"])
+        pfa.df_filter(towns(), ["city", "Boston"])
     with pytest.raises(TypeError, match=r"`sortlist` must be a list of .*holds \('city',\)"):
-        pfa.df_filtsort(people(), [("city",)])
+        pfa.df_filtsort(towns(), [("city",)])
     with pytest.raises(TypeError, match=r"`subset_list` must be a list of .*not 'city'"):
-        pfa.df_filter(people(), "city")
+        pfa.df_filter(towns(), "city")
     with pytest.raises(TypeError, match="`df` must be a pandas DataFrame, not dict"):
         pfa.df_filter({"city": ["Boston"]}, [("city", "Boston")])
 
 
 def test_two_columns_of_one_name_cannot_be_compared():
-    df = people()[["city", "city"]]
+    df = towns()[["city", "city"]]
     with pytest.raises(ValueError, match="`df` has 2 columns called 'city'"):
         pfa.df_filter(df, [("city", "Boston")])
 
 
 def test_the_worked_example_of_cities_is_sorted_by_the_lists():
     df = pfa.df_filtsort(
-        people(), [("city", ["Seattle", "New York"]), ("gender", ["Female", "Male"])]
+        towns(), [("city", ["Seattle", "New York"]), ("gender", ["Female", "Male"])]
     )
     assert df.index.tolist() == [3, 4, 5, 2, 0, 1]
 
@@ -204,7 +184,7 @@ def test_sorting_takes_tuples_missing_values_and_a_single_value():
 
 
 def test_all_levels_of_an_index_become_columns_in_front():
-    means = people().groupby(["city", "gender"])[["height", "income"]].mean()
+    means = towns().groupby(["city", "gender"])[["height", "income"]].mean()
     df = pfa.df_inds2cols(means)
     assert list(df.columns) == ["city", "gender", "height", "income"]
     assert df.index.equals(pd.RangeIndex(6))

@@ -1,392 +1,357 @@
-"""Image files of every mode to pixels."""
-
-from __future__ import annotations
-
-import contextlib
-import io
-import struct
-import threading
-import warnings
-import zlib
+import copy
+import re
 
 import numpy as np
+import pandas as pd
 import pytest
-from PIL import ExifTags, Image, ImageFile, ImageOps
+import torch
+from made_decoding import accuracy_by_sklearn, analyse, noise_images
+from made_runs import Maps, pictures, prepared
+from PIL import Image
+from torch import nn
 
 import pytorch_feature_analysis as pfa
 
-ORIENTATION = ExifTags.Base.Orientation
+COLUMNS = [
+    *("analysis_name", "model", "layer_label", "layer", "layer_num", "decoded_variable"),
+    *("other_variable", "size", "decoding_type", "bin1", "bin2", "acc"),
+]
 
 
-def encoded(image, file_format="PNG", **options):
-    stream = io.BytesIO()
-    image.save(stream, format=file_format, **options)
-    return stream.getvalue()
+@pytest.fixture
+def rng():
+    return np.random.default_rng(3)
 
 
-def grey_png(pixels, depth, transparent):
-    """Build a one-row grey PNG by hand: Pillow writes none of 2 or 4 bits with transparency."""
+def units_of(images, layer="conv1", model=None):
+    model = prepared()["net"] if model is None else model
+    return pfa.capture(model, [image["path"] for image in images], [layer])[layer].reshape(
+        len(images), -1
+    )
 
-    def chunk(name, data):
-        return (
-            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+def within_by_sklearn(images, units, decoded, other, bin1, bin2):
+    """Oracle: leaves out one value of the other variable after the other, fold by fold."""
+    frame = pd.DataFrame(images)
+    here = frame[decoded].isin([bin1, bin2]).to_numpy()
+    labels, others = (frame.loc[here, name].to_numpy() for name in (decoded, other))
+    folds = [
+        accuracy_by_sklearn(units[here], labels, others != value, others == value)
+        for value in np.unique(others)
+        if len(set(labels[others == value])) == 2
+    ]
+    return np.mean(folds, axis=0)
+
+
+def assert_within_bounds(found, bounds):
+    low, high = np.transpose(bounds)
+    found = np.asarray(found)
+    assert ((found >= low - 1e-9) & (found <= high + 1e-9)).all()
+    # The bounds must leave hardly any room.
+    assert np.mean(high - low > 1e-9) < 0.1
+
+
+@pytest.mark.parametrize("n_each", [1, 2])
+def test_accuracies_are_those_of_scikit_learn_on_the_units(n_each):
+    images = noise_images(n_each=n_each)
+    layers = ["original_rgb", "conv1", "fc1"]
+    df = analyse(images, layers=layers)
+    assert 0.3 < df["acc"].mean() < 0.95
+    for layer in layers:
+        units = units_of(images, layer)
+        rows = df[df["layer"] == layer]
+        names = rows[["decoded_variable", "other_variable", "bin1", "bin2"]].to_numpy()
+        assert_within_bounds(
+            rows["acc"], [within_by_sklearn(images, units, *of_row) for of_row in names]
         )
 
-    bits = "".join(f"{value:0{depth}b}" for value in pixels)
-    bits += "0" * (-len(bits) % 8)
-    row = bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8))
-    header = struct.pack(">IIBBBBB", len(pixels), 1, depth, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"tRNS", struct.pack(">H", transparent))
-        + chunk(b"IDAT", zlib.compress(b"\0" + row))
-        + chunk(b"IEND", b"")
-    )
 
+def test_bins_that_differ_are_told_apart_without_error():
+    def patch(red, blue):
+        return Image.new("RGB", (8, 8), (red, 128, blue))
 
-def grey_tiff(width, height, bits, photometric, data):
-    """Build an uncompressed grey TIFF by hand."""
-    tags = [
-        (256, 3, width),
-        (257, 3, height),
-        (258, 3, bits),
-        (259, 3, 1),
-        (262, 3, photometric),
-        (273, 4, 8 + 2 + 12 * 9 + 4),
-        (277, 3, 1),
-        (278, 3, height),
-        (279, 4, len(data)),
+    images = [
+        {"path": patch(red, blue), "obj": f"red{red}", "color": f"blue{blue}", "size": 1}
+        for red in (0, 120, 255)
+        for blue in (0, 100, 200, 255)
     ]
-    entries = b"".join(
-        struct.pack("<HHI", tag, kind, 1) + struct.pack("<HH" if kind == 3 else "<I", *value)
-        for tag, kind, value in ((t, k, (v, 0) if k == 3 else (v,)) for t, k, v in tags)
+    df = analyse(images, layers=["original_rgb"])
+    assert df["acc"].tolist() == [1.0] * (3 + 6)
+
+
+@pytest.mark.parametrize("extra", [0, 2])
+def test_bins_of_the_same_images_have_exactly_a_half(extra):
+    drawn = list(pictures(4).values())
+    images = [
+        {"path": picture, "obj": obj, "color": f"color{i}", "size": 1}
+        for obj in ("a", "b")
+        for i, picture in enumerate(drawn)
+    ]
+    # Where one bin has images twice, the larger one would win each time.
+    images += [{**image, "path": image["path"].copy()} for image in images[:extra]]
+    df = analyse(images, layers=None, decoding_type="both")
+    found = df[df["decoded_variable"] == "obj"]
+    assert len(found) == 5 * (1 + 12)
+    assert (found["acc"] == 0.5).all()
+
+
+def test_all_groups_models_layers_variables_and_pairs_have_a_row():
+    models = prepared(Maps(0), "first") | prepared(Maps(1), "second")
+    df = analyse(noise_images(groups=(2, 10)), models, {"second": [("conv1", 1)]})
+    assert list(df.columns) == COLUMNS
+    n_layers, n_pairs = 5 + 1, 3 + 6
+    assert len(df) == 2 * n_layers * n_pairs
+    assert not df.duplicated(COLUMNS[:-1]).any()
+    layers = df[["size", "model", "layer"]].drop_duplicates().to_numpy().tolist()
+    of_first = [["first", name] for name in ("original_rgb", "conv1", "relu1", "dropout1", "fc1")]
+    expected = [*of_first, ["second", "conv1"]]
+    assert layers == [[size, *names] for size in (2, 10) for names in expected]
+    assert df["layer_label"][9] == ("conv1", 1)
+    assert df["decoded_variable"][:9].tolist() == ["obj"] * 3 + ["color"] * 6
+    pairs = df[["bin1", "bin2"]][3:6].to_numpy().tolist()
+    assert pairs == [["color0", f"color{i}"] for i in (1, 2, 3)]
+    assert (df["acc"] != df["acc"][0]).any()
+
+
+def test_a_group_has_the_numbers_that_it_has_alone():
+    images = noise_images(groups=(2, 10))
+    both = analyse(images)
+    alone = analyse(images[12:])
+    pd.testing.assert_frame_equal(
+        both[both["size"] == 10].reset_index(drop=True), alone, check_exact=True
     )
-    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", 0) + data
+    without = analyse(images[12:], grouping=[])
+    pd.testing.assert_frame_equal(alone.drop(columns="size"), without, check_exact=True)
 
 
-def random_pixels(*shape, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+def test_the_order_of_the_images_does_not_matter(rng):
+    halves = {"obj0": "color[0-4]", "obj1": "color[5-9]", "obj2": "color."}
+    # Of obj0 and obj1, which share no colour, all labels are shuffled together.
+    images = [
+        image
+        for image in noise_images(n_colors=10)
+        if re.fullmatch(halves[image["obj"]], image["color"])
+    ]
+    expected = analyse(images, num_perms=99)
+    in_disorder = [images[i] for i in rng.permutation(len(images))]
+    found = analyse(pd.DataFrame(in_disorder), num_perms=99)
+    pd.testing.assert_frame_equal(found, expected)
 
 
-def palette_image(transparency=None):
-    image = Image.new("P", (2, 1))
-    image.putpalette([10, 20, 30, 200, 100, 50])
-    image.putpixel((1, 0), 1)
-    if transparency is not None:
-        image.info["transparency"] = transparency
-    return image
+def test_values_of_several_kinds_are_decoded():
+    names = {"obj0": 3, "obj1": "three", "obj2": (3, 1)}
+    images = [{**image, "obj": names[image["obj"]], "size": 0.5} for image in noise_images()]
+    df = analyse(images)
+    assert df["bin1"][:3].tolist() == [3, 3, "three"]
+    assert df["bin2"][:3].tolist() == ["three", (3, 1), (3, 1)]
+    assert df["acc"].tolist() == analyse(noise_images())["acc"].tolist()
+
+
+def test_feature_means_are_decoded_from_means_over_positions():
+    images = noise_images()
+    df = analyse(images, activation_type="feature_means")
+    assert df["activation_type"].unique().tolist() == ["feature_means"]
+    means = pfa.capture(prepared()["net"], [i["path"] for i in images], ["conv1"])["conv1"]
+    means = means.astype(float).mean(axis=(2, 3))
+    expected = within_by_sklearn(images, means, "obj", "color", "obj0", "obj1")
+    assert_within_bounds(df["acc"][:1], [expected])
+
+
+def test_bins_of_unequal_size_agree_with_scikit_learn():
+    images = noise_images()
+    del images[1]  # of obj0, color1
+    df = analyse(images)
+    units = units_of(images)
+    names = df[["decoded_variable", "other_variable", "bin1", "bin2"]].to_numpy()
+    expected = [within_by_sklearn(images, units, *of_row) for of_row in names]
+    assert_within_bounds(df["acc"], expected)
+
+
+@pytest.mark.parametrize("cross_by", ["pairs", "leave_one_out"])
+def test_cross_decoding_agrees_with_scikit_learn(cross_by):
+    images = noise_images(n_each=3)
+    df = analyse(images, decoding_type="cross", cross_by=cross_by)
+    n_splits = {"pairs": 3 * 4 * 3 + 6 * 3 * 2, "leave_one_out": 3 * 4 + 6 * 3}
+    assert len(df) == n_splits[cross_by]
+    assert list(df.columns) == [*COLUMNS[:-1], "train_values", "test_values", "acc"]
+    units, frame = units_of(images), pd.DataFrame(images)
+    expected = []
+    for row in df.itertuples():
+        labels, others = frame[row.decoded_variable], frame[row.other_variable]
+        here = labels.isin([row.bin1, row.bin2])
+        assert not set(row.train_values) & set(row.test_values)
+        train = (here & others.isin(row.train_values)).to_numpy()
+        test = (here & others.isin(row.test_values)).to_numpy()
+        expected.append(accuracy_by_sklearn(units, labels.to_numpy(), train, test))
+    assert_within_bounds(df["acc"], expected)
+
+
+def test_both_ways_stand_under_one_another():
+    df = analyse(noise_images(), decoding_type="both")
+    within = df[df["decoding_type"] == "within"]
+    assert within["train_values"].isna().all()
+    assert within["acc"].tolist() == analyse(noise_images())["acc"].tolist()
+    cross = df[df["decoding_type"] == "cross"]
+    assert cross["acc"].tolist() == analyse(noise_images(), decoding_type="cross")["acc"].tolist()
+
+
+def test_an_image_that_stands_in_several_groups_passes_once():
+    class Counting(Maps):
+        n_passed = 0
+
+        def forward(self, x):
+            Counting.n_passed += len(x)
+            return super().forward(x)
+
+    images = noise_images()
+    images += [{**image, "size": 2} for image in images]
+    df = analyse(images, prepared(Counting()), batch_size=4)
+    # Two or three more to survey the network.
+    assert 12 <= Counting.n_passed <= 12 + 5
+    halves = [df[df["size"] == size]["acc"].tolist() for size in (1, 2)]
+    assert halves[0] == halves[1]
+
+
+def test_a_small_memory_budget_changes_no_number():
+    images = noise_images(groups=(1, 2))
+    expected = analyse(images, layers=None, batch_size=4)
+    found = analyse(images, layers=None, batch_size=4, memory_budget=14_000)
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+
+
+def test_shuffles_depend_on_nothing_but_the_seed_and_what_is_compared():
+    images = noise_images(groups=(1, 2))
+    options = {"num_perms": 9, "decoding_type": "both", "cross_by": "leave_one_out"}
+    df = analyse(images, **options)
+    assert df["p"].between(0.1, 1).all()
+    pd.testing.assert_frame_equal(analyse(images, **options), df, check_exact=True)
+    alone = analyse(images[12:], **options)
+    assert df[df["size"] == 2]["p"].tolist() == alone["p"].tolist()
+    # The same network under another name, and beside another one.
+    models = prepared(Maps(1), "a") | prepared(Maps(0), "b")
+    beside = analyse(images, models, **options)
+    assert beside[beside["model"] == "b"]["p"].tolist() == df["p"].tolist()
+    assert analyse(images, **options, random_state=1)["p"].tolist() != df["p"].tolist()
+    # Another group has shuffles of its own, also where its images are the same.
+    same = analyse([*images[:12], *({**image, "size": 2} for image in images[:12])], **options)
+    accs, ps = ([same[same["size"] == n][name].tolist() for n in (1, 2)] for name in ("acc", "p"))
+    assert accs[0] == accs[1]
+    assert ps[0] != ps[1]
+
+
+def test_the_number_of_workers_changes_nothing():
+    images = noise_images(groups=(1, 2))
+    models = prepared(Maps(0), "a") | prepared(Maps(1), "b")
+    one, two = (
+        analyse(images, models, None, num_perms=3, num_cores=n, num_threads=1) for n in (1, 2)
+    )
+    pd.testing.assert_frame_equal(one, two, check_exact=True)
+
+
+def test_patterns_with_nan_have_no_accuracy():
+    class Broken(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(192, 3)
+            self.relu = nn.ReLU()
+
+        def forward(self, x):
+            return self.relu(self.fc(x.flatten(1)) * torch.tensor([1.0, float("nan"), 1.0]))
+
+    with pytest.warns(
+        UserWarning, match=r"NaN or inf cannot be decoded.*'relu1' of model 'net'"
+    ) as caught:
+        df = pfa.run_2way_svm_analysis(
+            noise_images(),
+            *("obj", "color", ["size"], prepared(Broken()), ["fc1", "relu1"]),
+            num_perms=2,
+            progress=False,
+        )
+    assert [warning.filename for warning in caught] == [__file__]
+    is_broken = df["layer"] == "relu1"
+    assert df.loc[is_broken, ["acc", "p"]].isna().all(axis=None)
+    assert df.loc[~is_broken, ["acc", "p"]].notna().all(axis=None)
+
+
+def test_inputs_do_not_change():
+    images, grouping, layers = noise_images(), ["size"], {"net": ["conv1"]}
+    table = pd.DataFrame(images)
+    before = copy.deepcopy((images, grouping, layers))
+    kept = table.copy()
+    models = prepared()
+    weights = copy.deepcopy(models["net"].state_dict())
+    for listed in (images, table):
+        pfa.run_2way_svm_analysis(
+            listed, "obj", "color", grouping, models, layers, num_perms=1, progress=False
+        )
+    assert (images, grouping, layers) == before
+    pd.testing.assert_frame_equal(table, kept)
+    assert all(torch.equal(models["net"].state_dict()[name], weights[name]) for name in weights)
 
 
 @pytest.mark.parametrize(
-    ("mode", "value", "expected"),
+    ("options", "message"),
     [
-        ("1", 0, (0, 0, 0)),
-        ("1", 255, (255, 255, 255)),
-        ("L", 77, (77, 77, 77)),
-        ("LA", (77, 255), (77, 77, 77)),
-        ("LA", (77, 0), (255, 255, 255)),
-        ("La", (0, 0), (255, 255, 255)),
-        ("RGB", (1, 2, 3), (1, 2, 3)),
-        ("RGBX", (1, 2, 3, 0), (1, 2, 3)),
-        ("RGBA", (1, 2, 3, 255), (1, 2, 3)),
-        ("RGBA", (1, 2, 3, 0), (255, 255, 255)),
-        # 0.4 of 0 over white: 255 * 0.6
-        ("RGBA", (0, 0, 0, 102), (153, 153, 153)),
-        ("RGBa", (0, 0, 0, 102), (153, 153, 153)),
-        ("CMYK", (0, 0, 0, 0), (255, 255, 255)),
-        ("CMYK", (255, 0, 0, 0), (0, 255, 255)),
-        ("CMYK", (0, 0, 0, 255), (0, 0, 0)),
-        ("YCbCr", (255, 128, 128), (255, 255, 255)),
-        ("HSV", (0, 0, 200), (200, 200, 200)),
-        ("I;16", 65535, (255, 255, 255)),
-        ("I;16B", 257 * 7, (7, 7, 7)),
-        ("I", 257 * 7, (7, 7, 7)),
+        ({"decoding_type": "across"}, "`decoding_type` names 'across'.*within, cross, both"),
+        ({"cross_by": "all"}, "`cross_by` names 'all'.*pairs, leave_one_out"),
+        ({"activation_type": "cls_token"}, "`activation_type` names 'cls_token'"),
+        ({"layers": ["conv9"]}, "which_layers.*'conv9'.*Did you mean|conv9"),
+        ({"layers": {"alexnet": ["conv1"]}}, "`which_layers` names 'alexnet'.*There is: net"),
+        ({"layers": []}, "`which_layers` names no layer for model 'net'"),
+        ({"num_perms": -1}, "`num_perms` must be at least 0"),
+        ({"grouping": ["sise"]}, "`grouping_vars` names 'sise'.*It has: path, obj, color, size"),
+        ({"grouping": ["obj"]}, "`var1` and `grouping_vars` both name 'obj'"),
     ],
 )
-def test_a_pixel_of_every_mode_becomes_its_rgb_over_white(mode, value, expected):
-    image = Image.new(mode, (2, 3), value)
-    loaded = pfa.load_image(image)
-    assert (loaded.mode, loaded.size) == ("RGB", (2, 3))
-    assert loaded.getpixel((1, 2)) == expected
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        analyse(noise_images(), **options)
 
 
-def test_lab_is_converted_to_srgb():
-    grey = pfa.load_image(Image.new("LAB", (1, 1), (136, 128, 128))).getpixel((0, 0))
-    # L* = 136 / 2.55 = 53.33, neutral: sRGB 127 by the CIE definition.
-    assert np.abs(np.array(grey) - 127).max() <= 1
+def test_bad_variables_are_named():
+    images, models = noise_images(), prepared()
+    with pytest.raises(ValueError, match=r"`var2` names 'colour'.*It has: path, obj, color"):
+        pfa.run_2way_svm_analysis(images, "obj", "colour", [], models)
+    with pytest.raises(ValueError, match="`var1` and `var2` must name two variables"):
+        pfa.run_2way_svm_analysis(images, "obj", "obj", [], models)
+    with pytest.raises(TypeError, match="`var1` must be the name of a variable, not 3"):
+        pfa.run_2way_svm_analysis(images, 3, "color", [], models)
+    renamed = [{**image, "layer": 1} for image in images]
+    with pytest.raises(ValueError, match="`var1` names 'path'"):
+        pfa.run_2way_svm_analysis(images, "path", "color", [], models)
+    with pytest.raises(ValueError, match=r"`grouping_vars` names 'layer'.*Rename"):
+        pfa.run_2way_svm_analysis(renamed, "obj", "color", ["layer"], models)
+    # A parquet file would take it for the column of RDMs.
+    renamed = [{**image, "matrix": 1} for image in images]
+    with pytest.raises(ValueError, match=r"`grouping_vars` names 'matrix'.*Rename"):
+        pfa.run_2way_svm_analysis(renamed, "obj", "color", ["matrix"], models)
+    lacking = [*images[:3], {key: images[3][key] for key in ("path", "color", "size")}]
+    with pytest.raises(ValueError, match=r"`var1` names 'obj'.*`image_list\[3\]`"):
+        pfa.run_2way_svm_analysis(lacking, "obj", "color", [], models)
+    with pytest.raises(TypeError, match="`image_list` must be an image table"):
+        pfa.run_2way_svm_analysis("images", "obj", "color", [], models)
+    with pytest.raises(TypeError, match="must be a dict with 'path'"):
+        pfa.run_2way_svm_analysis(["a.png"], "obj", "color", [], models)
+    with pytest.raises(ValueError, match="`image_list` must hold at least one image"):
+        pfa.run_2way_svm_analysis([], "obj", "color", [], models)
+    with pytest.raises(TypeError, match="`models_dict` must be a dict"):
+        pfa.run_2way_svm_analysis(images, "obj", "color", [], list(models.values()))
+    with pytest.raises(TypeError, match="`models_dict`: model 'net' must be a torch"):
+        pfa.run_2way_svm_analysis(images, "obj", "color", [], {"net": "alexnet"})
 
 
-def test_cmyk_follows_the_stated_formula():
-    pixels = random_pixels(20, 20, 4)
-    cmyk = Image.frombytes("CMYK", (20, 20), pixels.tobytes())
-    paper = 255 - pixels.astype(float)
-    by_hand = paper[..., :3] * paper[..., 3:] / 255
-    assert np.abs(np.asarray(pfa.load_image(cmyk)) - by_hand).max() <= 1
-
-
-@pytest.mark.parametrize("background", ["white", "black", (10, 200, 90), "#0ac85a"])
-def test_alpha_is_composited_over_the_stated_background(background):
-    pixels = random_pixels(40, 50, 4)
-    colour = {"white": (255, 255, 255), "black": (0, 0, 0)}.get(background, (10, 200, 90))
-    # Oracle: the definition of "over" in exact arithmetic.
-    alpha = pixels[..., 3:].astype(float) / 255
-    exact = pixels[..., :3] * alpha + np.array(colour) * (1 - alpha)
-    loaded = np.asarray(pfa.load_image(Image.fromarray(pixels), background=background))
-    assert np.abs(loaded - exact).max() <= 0.5
-    # The hidden colour of transparent pixels does not come through.
-    assert (loaded[pixels[..., 3] == 0] == colour).all()
-
-
-def test_an_opaque_picture_does_not_depend_on_the_background():
-    image = Image.fromarray(random_pixels(5, 5, 3))
-    white, black = (pfa.load_image(image, background=colour) for colour in ("white", "black"))
-    assert white.tobytes() == black.tobytes() == image.tobytes()
-    glass = image.copy()
-    glass.putalpha(128)
-    white, black = (pfa.load_image(glass, background=colour) for colour in ("white", "black"))
-    assert white.tobytes() != black.tobytes()
-
-
-@pytest.mark.parametrize(
-    ("transparency", "expected"),
-    [
-        (None, [(10, 20, 30), (200, 100, 50)]),
-        (1, [(10, 20, 30), (0, 0, 255)]),
-        (b"\x00\xff", [(0, 0, 255), (200, 100, 50)]),
-    ],
-)
-@pytest.mark.parametrize("from_file", [False, True])
-def test_a_palette_with_and_without_transparency(transparency, expected, from_file):
-    image = palette_image(transparency)
-    loaded = pfa.load_image(encoded(image) if from_file else image, background="blue")
-    assert [loaded.getpixel((x, 0)) for x in (0, 1)] == expected
-
-
-@pytest.mark.parametrize(
-    ("image", "transparent"),
-    [
-        (Image.fromarray(np.array([[5, 6]], dtype=np.uint8)), 5),
-        (Image.fromarray(np.array([[300, 400]], dtype=np.uint16)), 300),
-        (Image.fromarray(np.array([[[1, 2, 3], [1, 2, 4]]], dtype=np.uint8)), (1, 2, 3)),
-    ],
-)
-def test_a_single_transparent_colour_of_a_png_is_transparent(image, transparent):
-    loaded = pfa.load_image(encoded(image, transparency=transparent), keep_alpha=True)
-    assert loaded.getchannel("A").tobytes() == b"\x00\xff"
-
-
-@pytest.mark.parametrize("depth", [1, 2, 4, 8])
-def test_the_transparent_grey_of_a_png_is_found_at_every_depth(depth):
-    white = 2**depth - 1
-    loaded = pfa.load_image(grey_png([1, white - 1, white], depth, white), keep_alpha=True)
-    assert loaded.getchannel("A").tobytes()[2] == 0
-    assert loaded.getchannel("A").tobytes()[0] == (0 if white == 1 else 255)
-    assert loaded.getpixel((2, 0))[:3] == (255, 255, 255)
-
-
-def test_sixteen_bits_are_scaled_and_rounded():
-    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
-    exact = np.round(values.astype(float) * 255 / 65535)
-    for source in (Image.fromarray(values), encoded(Image.fromarray(values))):
-        loaded = np.asarray(pfa.load_image(source))
-        assert (loaded == exact[..., None]).all()
-    as_integers = Image.fromarray(values.astype(np.int32))
-    assert as_integers.mode == "I"
-    assert (np.asarray(pfa.load_image(as_integers)) == exact[..., None]).all()
-
-
-def test_twelve_bits_are_scaled_by_their_own_white():
-    packed = bytes([0xFF, 0xF8, 0x00])  # 4095, 2048
-    loaded = pfa.load_image(grey_tiff(2, 1, 12, 1, packed))
-    assert [loaded.getpixel((x, 0))[0] for x in (0, 1)] == [255, 128]
-    pgm = b"P5 2 1 4095\n" + bytes([0x0F, 0xFF, 0x08, 0x00])
-    assert [pfa.load_image(pgm).getpixel((x, 0))[0] for x in (0, 1)] == [255, 128]
-
-
-def test_a_tiff_whose_zero_is_white_is_turned_round():
-    data = struct.pack("<HH", 0, 65535)
-    for photometric, expected in ((1, [0, 255]), (0, [255, 0])):
-        loaded = pfa.load_image(grey_tiff(2, 1, 16, photometric, data))
-        assert [loaded.getpixel((x, 0))[0] for x in (0, 1)] == expected
-
-
-@pytest.mark.parametrize(
-    ("image", "match"),
-    [
-        (Image.new("F", (2, 2)), r"floating-point numbers \(mode F\).*scale it to 0\.\.255"),
-        (Image.new("I", (2, 2), 65536), r"whole numbers from 65536 to 65536 \(mode I\)"),
-        (Image.new("I", (2, 2), -1), r"whole numbers from -1 to -1"),
-        (Image.new("RGB", (0, 5)), r"no pixels \(0 x 5\)"),
-    ],
-)
-def test_values_without_a_known_black_and_white_are_refused(image, match):
-    with pytest.raises(ValueError, match=match):
-        pfa.load_image(image)
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_the_exif_orientation_is_applied_once(orientation, file_format):
-    image = Image.fromarray(random_pixels(24, 16, 3))
-    exif = Image.Exif()
-    exif[ORIENTATION] = orientation
-    options = {"lossless": True} if file_format == "WEBP" else {}
-    data = encoded(image, file_format, exif=exif.tobytes(), **options)
-    # Oracle: Pillow's own transposition.
-    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-    loaded = pfa.load_image(data)
-    assert loaded.size == ((24, 16) if orientation >= 5 else (16, 24))
-    assert loaded.tobytes() == upright.tobytes()
-    assert pfa.load_image(loaded).tobytes() == loaded.tobytes()
-    opened = Image.open(io.BytesIO(data))
-    assert pfa.load_image(opened).tobytes() == upright.tobytes()
-    if file_format != "TIFF":
-        as_stored = pfa.load_image(data, exif=False)
-        assert as_stored.size == image.size
-        assert pfa.load_image(as_stored).tobytes() == as_stored.tobytes()
-
-
-def test_an_unknown_orientation_is_no_orientation():
-    exif = Image.Exif()
-    exif[ORIENTATION] = 9
-    assert pfa.load_image(encoded(Image.new("RGB", (3, 5)), exif=exif.tobytes())).size == (3, 5)
-
-
-def test_damaged_exif_counts_as_upright_and_is_logged(caplog):
-    data = encoded(Image.new("RGB", (16, 24), "red"), exif=b"Exif\0\0no TIFF in here")
-    assert pfa.load_image(data).size == (16, 24)
-    assert "EXIF data that cannot be read" in caplog.text
-
-
-FORMATS = {
-    "jpeg": ("JPEG", {}),
-    "progressive jpeg": ("JPEG", {"progressive": True}),
-    "png": ("PNG", {}),
-    "gif": ("GIF", {}),
-    "bmp": ("BMP", {}),
-    "webp": ("WEBP", {}),
-    "tiff": ("TIFF", {}),
-    "lzw tiff": ("TIFF", {"compression": "tiff_lzw"}),
-    "ppm": ("PPM", {}),
-}
-
-
-@pytest.mark.parametrize("lenient", [False, True])
-@pytest.mark.parametrize("name", FORMATS)
-def test_a_file_that_is_cut_short_is_an_error_wherever_it_is_cut(name, lenient, monkeypatch):
-    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", lenient)
-    file_format, options = FORMATS[name]
-    data = encoded(Image.fromarray(random_pixels(40, 50, 3)), file_format, **options)
-    whole = pfa.load_image(data).tobytes()
-    refused = 0
-    for cut in [*range(0, len(data), len(data) // 20), *range(len(data) - 5, len(data))]:
-        with warnings.catch_warnings():
-            # Pillow warns of a cut TIFF directory before it refuses the file.
-            warnings.simplefilter("ignore")
-            with contextlib.suppress(ValueError):
-                # What is missing may have been behind the pixels.
-                assert pfa.load_image(data[:cut]).tobytes() == whole
-                continue
-        refused += 1
-    assert refused >= 20
-    assert ImageFile.LOAD_TRUNCATED_IMAGES is lenient
-
-
-def test_strictness_holds_in_all_threads_and_the_users_setting_comes_back(monkeypatch):
-    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    data = encoded(Image.fromarray(random_pixels(60, 60, 3)), "JPEG")
-    accepted = []
-
-    def load_often():
-        for _ in range(20):
-            try:
-                accepted.append(pfa.load_image(data[: len(data) // 2]))
-            except ValueError:
-                pfa.load_image(data)
-
-    threads = [threading.Thread(target=load_often) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert accepted == []
-    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
-
-
-def test_keep_alpha_keeps_the_pictures_own_transparency():
-    pixels = random_pixels(6, 7, 4)
-    assert (np.asarray(pfa.load_image(Image.fromarray(pixels), keep_alpha=True)) == pixels).all()
-    opaque = pfa.load_image(Image.new("L", (2, 2), 9), keep_alpha=True)
-    assert (opaque.mode, opaque.getpixel((0, 0))) == ("RGBA", (9, 9, 9, 255))
-
-
-def test_an_animation_gives_its_first_frame_and_an_open_image_the_one_it_stands_at():
-    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "lime")]
-    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert pfa.load_image(data).getpixel((0, 0)) == (255, 0, 0)
-    with Image.open(io.BytesIO(data)) as opened:
-        opened.seek(1)
-        assert pfa.load_image(opened).getpixel((0, 0)) == (0, 255, 0)
-
-
-@pytest.mark.parametrize(
-    "image",
-    [
-        Image.fromarray(random_pixels(3, 4, 3)),
-        Image.fromarray(random_pixels(3, 4, 4)),
-        Image.fromarray(random_pixels(3, 4)),
-        palette_image(1),
-        palette_image(b"\x00\x80"),
-    ],
-)
-def test_a_loaded_image_is_new_and_the_input_is_unchanged(image):
-    def state():
-        palette = image.im.getpalette("RGBA", "RGBA") if image.mode == "P" else None
-        return image.mode, image.size, image.tobytes(), dict(image.info), palette
-
-    before = state()
-    loaded = pfa.load_image(image, background="blue")
-    loaded.paste((1, 2, 3), (0, 0, *loaded.size))
-    assert state() == before
-    assert loaded.info == {}
-
-
-def test_path_text_bytes_and_stream_give_the_same(tmp_path):
-    image = Image.fromarray(random_pixels(5, 6, 3))
-    path = tmp_path / "ö 图.png"
-    image.save(path)
-    stream = io.BytesIO(path.read_bytes())
-    stream.seek(3)
-    for source in (path, str(path), path.read_bytes(), stream):
-        assert pfa.load_image(source).tobytes() == image.tobytes()
-    assert stream.tell() == 3
-
-
-def test_what_cannot_be_read_is_named_with_its_reason(tmp_path):
-    empty = tmp_path / "empty.png"
-    empty.touch()
-    text = tmp_path / "text.png"
-    text.write_text("no picture")
-    with pytest.raises(FileNotFoundError, match=r"gone\.png: there is no such file. Correct"):
-        pfa.load_image(tmp_path / "gone.png")
-    with pytest.raises(ValueError, match=r"empty\.png: the file is empty \(0 bytes\)\. Replace"):
-        pfa.load_image(empty)
-    with pytest.raises(ValueError, match=r"text\.png: this is not an image file"):
-        pfa.load_image(text)
-    with pytest.raises(ValueError, match="this is a folder"):
-        pfa.load_image(tmp_path)
-
-
-@pytest.mark.parametrize("source", [None, 3, np.zeros((2, 2, 3), dtype=np.uint8), ["a.png"]])
-def test_what_is_no_path_or_image_is_a_type_error(source):
-    with pytest.raises(TypeError, match=r"`image` must be the path .* not \w+; .*fromarray"):
-        pfa.load_image(source)
-
-
-@pytest.mark.parametrize(
-    "background", ["nocolour", (1, 2), (1, 2, 256), (1, 2, -1), (1.0, 2, 3), None, 7, "#ffffff80"]
-)
-def test_a_background_that_is_no_colour_is_an_error(background):
-    with pytest.raises(ValueError, match=r"`background` must be \(red, green, blue\)"):
-        pfa.load_image(Image.new("RGB", (1, 1)), background=background)
+def test_designs_that_cannot_be_decoded_are_named():
+    images = noise_images(groups=(1, 2))
+    one_value = [image for image in images if image["size"] == 1 or image["obj"] == "obj1"]
+    with pytest.raises(ValueError, match="but one value of 'obj' in the group size=2, 'obj1'"):
+        analyse(one_value)
+    alone = [*noise_images(), {**noise_images()[0], "obj": "lonely", "color": "color9"}]
+    with pytest.raises(ValueError, match="1 image with 'obj' = 'lonely' in the group size=1"):
+        analyse(alone)
+    apart = [
+        image
+        for image in noise_images()
+        if (image["obj"] == "obj0") == (image["color"] in ("color0", "color1"))
+    ]
+    with pytest.raises(ValueError, match=r"'obj0'.*'obj1'.*fewer than two values.*\(none\)"):
+        analyse(apart, decoding_type="cross")

@@ -34,7 +34,7 @@ from made_runs import (
 
 import pytorch_feature_analysis as pfa
 from pytorch_feature_analysis import _parallel, store
-from pytorch_feature_analysis._parallel import using_scheduler
+from pytorch_feature_analysis._dask import using_scheduler
 from pytorch_feature_analysis.cli import main
 from pytorch_feature_analysis.stack_parts import part_files, parts_folder
 from pytorch_feature_analysis.store import RunStore

@@ -93,6 +93,51 @@ def test_previous_files_are_kept_under_numbered_names_and_logged(tmp_path, caplo
     assert "stack.superseded-3.p" in caplog.text
 
 
+def test_a_file_that_is_kept_stays_until_another_takes_its_place(tmp_path, monkeypatch):
+    path = tmp_path / "answer.p"
+    pfa.pickle_dump("one", path)
+    path.chmod(0o640)
+    seen = []
+    replace = Path.replace
+
+    def watched(self, target):
+        if Path(target) == path:
+            seen.append(pfa.pickle_read(path))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    pfa.pickle_dump("two", path)
+    assert seen == ["one"]
+    assert pfa.pickle_read(path) == "two"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert pfa.pickle_read(tmp_path / "answer.superseded.p") == "one"
+
+
+def test_a_file_is_kept_where_the_file_system_has_no_hard_links(tmp_path, monkeypatch):
+    def refuse(self, target):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    for content in ("one", "two", "three"):
+        pfa.pickle_dump(content, tmp_path / "answer.p")
+    assert names(tmp_path) == ["answer.p", "answer.superseded-2.p", "answer.superseded.p"]
+    assert pfa.pickle_read(tmp_path / "answer.superseded-2.p") == "two"
+
+
+def test_a_file_that_another_process_takes_away_leaves_no_empty_one(tmp_path, monkeypatch):
+    path = tmp_path / "answer.p"
+    path.write_text("one")
+    touch = Path.touch
+
+    def touch_as_it_goes(self, *args, **options):
+        path.unlink()
+        touch(self, *args, **options)
+
+    monkeypatch.setattr(Path, "touch", touch_as_it_goes)
+    assert keep_previous(path) is None
+    assert names(tmp_path) == []
+
+
 def test_a_previous_folder_is_kept_like_a_file(tmp_path, caplog):
     path = tmp_path / "stack.p.parts"
     (tmp_path / "stack.p.superseded-2.parts").touch()

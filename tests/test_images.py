@@ -13,8 +13,9 @@ from PIL import ExifTags, Image
 from torchvision import transforms
 
 import pytorch_feature_analysis as pfa
-from pytorch_feature_analysis import images as images_module
-from pytorch_feature_analysis.images import check_images, describe_image, image_hash
+from pytorch_feature_analysis import image_checks
+from pytorch_feature_analysis._image_decoding import describe_image
+from pytorch_feature_analysis.image_checks import check_images, image_hash
 
 
 def random_image(width, height, seed=0, channels=3):
@@ -60,13 +61,13 @@ def test_pictures_are_kept_within_the_budget_and_checked_beyond_it(folder):
 
 def test_an_image_that_comes_several_times_is_decoded_once(folder, monkeypatch):
     calls = []
-    plain = images_module._check_one
+    plain = image_checks._check_one
 
     def counted(source, **options):
         calls.append(source)
         return plain(source, **options)
 
-    monkeypatch.setattr(images_module, "_check_one", counted)
+    monkeypatch.setattr(image_checks, "_check_one", counted)
     picture = random_image(2, 2)
     path = folder / "a.png"
     check_images([path, picture, str(path), picture, path])
@@ -113,6 +114,14 @@ def test_one_error_names_all_images_that_cannot_be_read(folder, keep_bytes):
 def test_one_bad_image_is_named_in_the_singular_with_its_argument():
     with pytest.raises(ValueError, match=r"`pictures` names 1 image that cannot be read, of 1:"):
         check_images(["gone.png"], argument="pictures")
+
+
+@pytest.mark.parametrize("keep_bytes", [0, 10**6])
+def test_a_file_with_damaged_exif_is_named_in_the_log(tmp_path, caplog, keep_bytes):
+    path = tmp_path / "old.png"
+    random_image(30, 20).save(path, exif=b"Exif\0\0no TIFF in here")
+    assert check_images([path], keep_bytes=keep_bytes)[0].size == (30, 20)
+    assert f"{path} has EXIF data that cannot be read" in caplog.text
 
 
 def test_the_quick_check_of_a_jpeg_finds_every_cut(tmp_path):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -184,6 +185,14 @@ def test_a_csv_file_keeps_words_that_look_like_missing_values(tmp_path):
 def test_what_is_no_table_of_models_is_refused(table, error, match):
     with pytest.raises(error, match=match):
         pfa.read_model_table(table)
+
+
+def test_each_function_calls_the_table_by_its_own_name():
+    for call in (pfa.read_model_table, partial(pfa.select_models, criteria=[]), pfa.table_models):
+        argument = "path_or_frame" if call is pfa.read_model_table else "table"
+        for wrong in (3, "models.txt", pd.DataFrame({"size": [1]}), []):
+            with pytest.raises((ValueError, TypeError), match=f"`{argument}`"):
+                call(wrong)
 
 
 def test_damaged_files_are_refused(tmp_path):

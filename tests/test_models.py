@@ -16,7 +16,8 @@ from torchvision.models import ResNet18_Weights, SqueezeNet1_1_Weights
 
 import pytorch_feature_analysis as pfa
 from pytorch_feature_analysis import checkpoints
-from pytorch_feature_analysis.models import trained_weights_file, weights_hash
+from pytorch_feature_analysis.fingerprints import weights_hash
+from pytorch_feature_analysis.models import trained_weights_file
 from pytorch_feature_analysis.preprocessing import Preprocessing
 
 NET = "squeezenet1_1"  # the smallest that torchvision has

@@ -219,6 +219,16 @@ def test_a_disk_that_is_written_and_read_takes_its_time(timed, monkeypatch):
     assert plan["seconds"] == pytest.approx(forward + 2 * plan["file_bytes"] / 10, rel=1e-3)
 
 
+def test_patterns_that_wait_are_copied_once_whatever_the_number_of_runs(timed, monkeypatch):
+    monkeypatch.setattr(rdm_plan, "_RUN_IMAGES", 5)
+    monkeypatch.setattr(rdm_forecast, "_BYTES_A_SECOND", 1e-3)
+    images = list(pictures(30).items())
+    sets = [image_set(images[k : k + 10], set=k) for k in (0, 10, 20)]
+    one, three = plan_of(sets[:1], prepared()), plan_of(sets, prepared())
+    assert three["activation_bytes"] == 3 * one["activation_bytes"]
+    assert three["seconds"] == pytest.approx(3 * one["seconds"], rel=1e-3)
+
+
 def test_projected_patterns_are_counted_by_their_numbers():
     options = {"projection": 50, "dissim_metrics": ["corr"]}
     plan = plan_of([image_set(pictures(10))], prepared(), **options)

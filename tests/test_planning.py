@@ -17,12 +17,12 @@ from pytorch_feature_analysis.planning import (
     NoRoomError,
     Pass,
     check_memory_budget,
-    in_words,
     machine_memory,
     probe_disk,
     room_for_patterns,
     seconds_a_unit,
     share_out,
+    size_in_words,
 )
 
 
@@ -100,7 +100,7 @@ def test_the_machines_memory_is_that_of_the_system(monkeypatch):
     ],
 )
 def test_sizes_are_said_in_words(size, words):
-    assert in_words(size) == words
+    assert size_in_words(size) == words
 
 
 def test_the_stack_comes_off_the_budget_but_leaves_a_quarter_of_it():

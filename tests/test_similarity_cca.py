@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 
 import pytorch_feature_analysis as pfa
 from pytorch_feature_analysis.similarity import cca as cca_module
-from pytorch_feature_analysis.similarity.cca import dft_coefficients
+from pytorch_feature_analysis.similarity.dft_cca import dft_coefficients
 
 
 def by_qr(x, y):

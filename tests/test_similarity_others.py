@@ -65,8 +65,14 @@ def test_samples_of_maps():
     positions = pfa.conv_samples(maps, "positions")
     assert positions.shape == (120, 3)
     np.testing.assert_array_equal(positions[1 * 30 + 2 * 6 + 3], maps[1, :, 2, 3])
-    pfa.conv_samples(maps)[:] = 0
-    assert maps.any()
+
+
+@pytest.mark.parametrize("mode", ["flatten", "positions", "avgpool"])
+@pytest.mark.parametrize("shape", [(4, 3, 5, 6), (4, 1, 5, 6), (4, 3, 1, 1)])
+def test_samples_are_no_view_of_the_maps(mode, shape):
+    maps = np.ones(shape)
+    pfa.conv_samples(maps, mode)[:] = 0
+    assert maps.all()
 
 
 @pytest.mark.parametrize("size", [(5, 6), (3, 4), (10, 12), (1, 1), (7, 2)])
@@ -86,6 +92,7 @@ def test_maps_are_resized_as_by_torch(size):
         ({"mode": "interpolate"}, ValueError, "`size` must be given"),
         ({"size": 3}, ValueError, "`size` is for the mode 'interpolate'"),
         ({"mode": "interpolate", "size": (1, 2, 3)}, ValueError, "one number or two"),
+        ({"mode": "interpolate", "size": 1.5}, TypeError, "one number or two"),
         ({"mode": "interpolate", "size": 0}, ValueError, "`size` must be at least 1"),
     ],
 )
@@ -95,7 +102,7 @@ def test_bad_samples_are_refused(options, error, match):
 
 
 def test_maps_must_have_four_axes():
-    with pytest.raises(ValueError, match="`a` must be maps"):
+    with pytest.raises(ValueError, match="`maps` must be maps"):
         pfa.conv_samples(np.ones((2, 3)))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from made_cells import same
 from made_parts import rows_of
 from pyarrow import parquet
 
@@ -21,19 +22,6 @@ from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS
 
 DATA = Path(__file__).parent / "data"
 FORMATS = ["stack.parquet", "stack.p", "stack.pkl"]
-
-
-def same(one, other):
-    """Equality of value and type, through all levels."""
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, (tuple, list)):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, dict):
-        return same(list(one), list(other)) and same(list(one.values()), list(other.values()))
-    if isinstance(one, np.ndarray):
-        return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=True)
-    return one is other or one == other or (one != one and other != other)
 
 
 def assert_same(one, other):

@@ -18,13 +18,10 @@ from torch import nn
 
 from pytorch_feature_analysis.activation_types import as_float
 from pytorch_feature_analysis.batches import Batch, tensor_batches
+from pytorch_feature_analysis.held_models import first_tensor
 from pytorch_feature_analysis.layouts import Layout
-from pytorch_feature_analysis.stream import (
-    Target,
-    first_tensor,
-    stream_outputs,
-    survey,
-)
+from pytorch_feature_analysis.stream import Target, stream_outputs
+from pytorch_feature_analysis.survey import survey
 
 IMAGES = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -965,13 +962,13 @@ def test_a_thread_may_survey_a_model_in_the_middle_of_its_own_stream():
 
 
 def test_models_that_are_gone_leave_no_lock_behind():
-    from pytorch_feature_analysis import stream
+    from pytorch_feature_analysis import held_models
 
     gc.collect()
-    before = len(stream._turns)
+    before = len(held_models._turns)
     model = seeded(Overwriting)
     survey(model, IMAGES[0])
-    assert len(stream._turns) == before + 1
+    assert len(held_models._turns) == before + 1
     del model
     gc.collect()
-    assert len(stream._turns) == before
+    assert len(held_models._turns) == before

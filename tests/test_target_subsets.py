@@ -145,6 +145,7 @@ def test_items_with_missing_pairs_are_chosen_last():
 def test_a_range_without_width_is_refused():
     with pytest.raises(ValueError, match="all dissimilarities of `input_rdm` are equal"):
         pfa.get_most_uniform_dissims(1 - np.eye(4), 3)
-    with pytest.raises(ValueError, match="`value_range` must be"):
-        pfa.get_most_uniform_dissims(LINE, 3, value_range=(1, 1))
+    for wrong in ((1, 1), (0, np.inf), (np.nan, 1), (0, 1, 2), 3, "01"):
+        with pytest.raises((ValueError, TypeError), match="`value_range` must be"):
+            pfa.get_most_uniform_dissims(LINE, 3, value_range=wrong)
     assert pfa.get_most_uniform_dissims(1 - np.eye(4), 3, value_range=(0, 2))[1] == [0, 1, 2]

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._checks import check_name, check_sequence
-from pytorch_feature_analysis.array_files import import_h5py
+from pytorch_feature_analysis.array_files import HDF5_SIGNATURE, MATLAB_HEADER, import_h5py
 from pytorch_feature_analysis.bridges._content import frame_of_content
 from pytorch_feature_analysis.bridges._descriptors import frame_of_descriptors, is_of_rsatoolbox
 from pytorch_feature_analysis.bridges.arrays import read_arrays, write_npz
@@ -26,9 +26,6 @@ from pytorch_feature_analysis.dataframes import df_filter
 from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS
 
 _Content = Mapping[str, Any] | pd.DataFrame
-_HDF5 = b"\x89HDF\r\n\x1a\n"
-# Where MATLAB's own header ends in its files of version 7.3.
-_MATLAB_HEADER = 512
 
 
 def _read_text(path: Path) -> _Content:
@@ -45,7 +42,7 @@ _READERS: dict[bytes, Callable[[Path], _Content]] = {
     b"PK\x03\x04": partial(read_arrays, suffix=".npz"),
     b"PK\x05\x06": partial(read_arrays, suffix=".npz"),
     b"MATLAB 5": read_mat,
-    _HDF5: read_hdf5,
+    HDF5_SIGNATURE: read_hdf5,
     b"CDF\x01": read_netcdf,
     b"CDF\x02": read_netcdf,
 }
@@ -93,11 +90,11 @@ def read_file(path: Path, entry_keys: Any = None) -> pd.DataFrame:
 def _read(path: Path) -> tuple[_Content, bool]:
     with path.open("rb") as file:
         start = file.read(8)
-        file.seek(_MATLAB_HEADER)
-        later = file.read(len(_HDF5))
+        file.seek(MATLAB_HEADER)
+        later = file.read(len(HDF5_SIGNATURE))
     if not start:
         raise ValueError("it is empty")
-    if later == _HDF5:
+    if later == HDF5_SIGNATURE:
         return read_hdf5(path, of_matlab=True), True
     for magic, reader in _READERS.items():
         if start.startswith(magic):

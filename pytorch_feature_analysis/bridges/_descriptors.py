@@ -12,16 +12,16 @@ from pytorch_feature_analysis._cells import object_series
 from pytorch_feature_analysis._checks import check_name, in_words
 from pytorch_feature_analysis.matrices import to_square
 
-_PARTS = ("dissimilarities", "rdm_descriptors", "pattern_descriptors")
-_METRIC = "dissim_metric"
+PARTS = ("dissimilarities", "rdm_descriptors", "pattern_descriptors")
+METRIC = "dissim_metric"
 _INDEX = "index"
 _KEY = "entry_key"
-_ENTRIES = ("matrix", "entry_keys", "entry_labels")
+ENTRY_COLUMNS = ("matrix", "entry_keys", "entry_labels")
 
 
 def is_of_rsatoolbox(content: Any) -> bool:
     """Tell whether a dict is what ``RDMs.to_dict`` gives, and ``RDMs.save`` writes."""
-    return isinstance(content, Mapping) and all(part in content for part in _PARTS)
+    return isinstance(content, Mapping) and all(part in content for part in PARTS)
 
 
 def descriptors_of(keys: Sequence[tuple[Any, ...]], labels: Sequence[Mapping[str, Any]]) -> Any:
@@ -58,8 +58,8 @@ def frame_of_descriptors(
             columns[str(name)] = _as_column(values)
     measure = _plain(content.get("dissimilarity_measure"))
     if isinstance(measure, str) and measure:
-        columns[_METRIC] = _as_column([measure] * n_rdms)
-    taken = [name for name in columns if name in _ENTRIES]
+        columns[METRIC] = _as_column([measure] * n_rdms)
+    taken = [name for name in columns if name in ENTRY_COLUMNS]
     if taken:
         raise ValueError(
             f"`{what}` has descriptors named {in_words(taken)}, as columns of a stack are; rename"

@@ -19,7 +19,12 @@ from pytorch_feature_analysis import _cells
 from pytorch_feature_analysis._cells import object_series
 from pytorch_feature_analysis.array_files import unreadable_as_value_error
 from pytorch_feature_analysis.rdm_stack import as_read, differing, name_of
-from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS, is_lineage
+from pytorch_feature_analysis.stack_schema import (
+    PROVENANCE_COLUMNS,
+    cell_error,
+    check_string_columns,
+    is_lineage,
+)
 
 TEXT = "pfa_stack"
 """What the text is called in files, by which they are known."""
@@ -33,12 +38,7 @@ def text_of(df: pd.DataFrame, matrices: Sequence[np.ndarray], suffix: str) -> st
 
     A digest of both tells whether they still belong together when they are read.
     """
-    wrong = [name for name in df.columns if not isinstance(name, str)]
-    if wrong:
-        raise TypeError(
-            f"`rdm_df` has columns named {', '.join(map(repr, wrong))}; a {suffix} file names them"
-            " by strings. Rename them, or write a pickle (.p)."
-        )
+    check_string_columns(df.columns, file=f"a {suffix} file")
     index: dict[str, Any] = {"names": [_plain(name) for name in df.index.names]}
     if isinstance(df.index, pd.RangeIndex):
         index["range"] = [df.index.start, df.index.stop, df.index.step]
@@ -179,11 +179,7 @@ def _column(column: pd.Series, title: str, suffix: str) -> dict[str, Any]:
             try:
                 code = by_text.setdefault(_cells.encode(cell), len(by_text))
             except TypeError as error:
-                raise TypeError(
-                    f"`rdm_df` has, in column {title} of the row at position {k} (index"
-                    f" {column.index[k]!r}), {error}, which a {suffix} file cannot hold. Turn it"
-                    " into strings, numbers, tuples or dicts of these, or write a pickle (.p)."
-                ) from None
+                raise cell_error(title, k, column.index, error, file=f"a {suffix} file") from None
             by_id[id(cell)] = code
         codes.append(code)
     stored["cells"] = [json.loads(text) for text in by_text]

@@ -25,6 +25,7 @@ from pytorch_feature_analysis._cells import object_series
 from pytorch_feature_analysis._checks import in_words
 from pytorch_feature_analysis.matrices import is_condensable
 from pytorch_feature_analysis.rdm_stack import as_key, as_read
+from pytorch_feature_analysis.stack_schema import cell_error, check_string_columns
 
 logger = logging.getLogger(__name__)
 
@@ -247,10 +248,8 @@ def _texts(column: pd.Series) -> list[str]:
         try:
             texts.append(_text(cell))
         except (TypeError, UnicodeEncodeError) as error:
-            raise TypeError(
-                f"`rdm_df` has, in column {column.name!r} of the row at position {k} (index"
-                f" {column.index[k]!r}), {error}, which a .csv file cannot hold. Turn it into"
-                " strings, numbers, tuples or dicts of these, or write a pickle (.p)."
+            raise cell_error(
+                repr(column.name), k, column.index, error, file="a .csv file"
             ) from None
     return texts
 
@@ -321,12 +320,7 @@ def _say_what_is_lost(df: pd.DataFrame, names: Iterable[str]) -> None:
 
 
 def _check_names(df: pd.DataFrame) -> None:
-    wrong = [name for name in df.columns if not isinstance(name, str)]
-    if wrong:
-        raise TypeError(
-            f"`rdm_df` has columns named {', '.join(map(repr, wrong))}; a .csv file names them by"
-            " strings. Rename them, or write a pickle (.p)."
-        )
+    check_string_columns(df.columns, file="a .csv file")
     taken = [name for name in df.columns if name in (*_OWN, _OTHER_VALUE)]
     if taken:
         raise ValueError(

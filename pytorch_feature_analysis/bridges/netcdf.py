@@ -73,7 +73,7 @@ def write_netcdf(df: pd.DataFrame, matrices: Sequence[np.ndarray], path: Path) -
 
 def _write_text(file: Any, name: str, axes: tuple[str, ...], texts: list[str]) -> None:
     content = [text.encode() for text in texts]
-    length = max(1, *map(len, content)) if len(content) > 1 else max(1, len(content[0]))
+    length = max(1, *map(len, content))
     file.createDimension(f"{name}_length", length)
     variable = file.createVariable(name, "c", (*axes, f"{name}_length"))
     letters = np.array(content, dtype=f"S{length}").view("S1").reshape(len(content), length)

@@ -10,7 +10,13 @@ import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._checks import check_sequence, in_words
-from pytorch_feature_analysis.bridges._descriptors import descriptors_of, frame_of_descriptors
+from pytorch_feature_analysis.bridges._descriptors import (
+    ENTRY_COLUMNS,
+    METRIC,
+    PARTS,
+    descriptors_of,
+    frame_of_descriptors,
+)
 from pytorch_feature_analysis.matrices import is_condensable, to_condensed
 from pytorch_feature_analysis.rdm_stack import checked_stack
 
@@ -18,10 +24,6 @@ if TYPE_CHECKING:
     from rsatoolbox.rdm.rdms import RDMs
 
 logger = logging.getLogger(__name__)
-
-_METRIC = "dissim_metric"
-_OWN = ("matrix", "entry_keys", "entry_labels")
-_PARTS = ("dissimilarities", "rdm_descriptors", "pattern_descriptors")
 
 
 def to_rsatoolbox(rdm_df: pd.DataFrame) -> RDMs:
@@ -80,11 +82,11 @@ def to_rsatoolbox(rdm_df: pd.DataFrame) -> RDMs:
     keys = stack["entry_keys"].iloc[0]
     rows = zip(stack["matrix"].tolist(), stack["entry_keys"].tolist(), strict=True)
     triangles = [_triangle(k, matrix, own, keys) for k, (matrix, own) in enumerate(rows)]
-    columns = [name for name in rdm_df.columns if name not in _OWN]
+    columns = [name for name in rdm_df.columns if name not in ENTRY_COLUMNS]
     measure = None
-    if _METRIC in columns and len(set(stack[_METRIC].map(repr))) == 1:
-        measure = stack[_METRIC].iloc[0]
-        columns.remove(_METRIC)
+    if METRIC in columns and len(set(stack[METRIC].map(repr))) == 1:
+        measure = stack[METRIC].iloc[0]
+        columns.remove(METRIC)
     if not rdm_df.index.equals(pd.RangeIndex(len(rdm_df))):
         logger.info("The index of `rdm_df` is not among the descriptors")
     return RDMs(
@@ -141,7 +143,7 @@ def from_rsatoolbox(rdms: RDMs, *, entry_variables: Sequence[str] | None = None)
     >>> pfa.from_rsatoolbox(rdms)["matrix"][0].tolist()
     [[0.0, 1.0, 2.0], [1.0, 0.0, 3.0], [2.0, 3.0, 0.0]]
     """
-    if not all(hasattr(rdms, part) for part in _PARTS):
+    if not all(hasattr(rdms, part) for part in PARTS):
         raise TypeError(
             f"`rdms` must be an RDMs object of rsatoolbox, not {type(rdms).__name__}. A file of"
             " RDMs.save is read by `read_rdms`."
@@ -150,7 +152,7 @@ def from_rsatoolbox(rdms: RDMs, *, entry_variables: Sequence[str] | None = None)
         entry_variables = check_sequence(
             entry_variables, argument="entry_variables", of="pattern descriptors"
         )
-    content = {part: getattr(rdms, part) for part in _PARTS}
+    content = {part: getattr(rdms, part) for part in PARTS}
     content |= {
         "descriptors": rdms.descriptors,
         "dissimilarity_measure": rdms.dissimilarity_measure,

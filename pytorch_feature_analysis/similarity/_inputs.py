@@ -118,3 +118,17 @@ def rotated(x: np.ndarray) -> np.ndarray:
     """Return a representation but for a rotation, with no more units than stimuli."""
     n_stimuli, n_units = x.shape
     return np.asarray(np.linalg.qr(x.T, mode="r")).T if n_units > n_stimuli else x
+
+
+def leading_svd(x: np.ndarray, scale: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Left singular vectors and singular values, those that are not rounding of `x`."""
+    try:
+        left, s, _ = np.linalg.svd(x, full_matrices=False)
+    except np.linalg.LinAlgError:
+        # The fast algorithm fails on some ill-conditioned tables that the slow one solves.
+        from scipy.linalg import svd
+
+        left, s, _ = svd(x, full_matrices=False, lapack_driver="gesvd")
+    rounding = max(x.shape) * np.finfo(float).eps
+    rank = int((s > rounding * max(float(s[0]), scale)).sum())
+    return left[:, :rank], s[:rank]

@@ -1,4 +1,4 @@
-"""Canonical correlations of two representations, and their relatives: SVCCA, PWCCA, PLS.
+"""Canonical correlations of two representations, and means of them: SVCCA and PWCCA.
 
 Canonical correlations are the singular values of ``U' V``, for orthonormal bases U and V of what
 the centred units of either side span. The bases come from singular value decompositions cut at
@@ -20,10 +20,8 @@ from pytorch_feature_analysis._checks import check_count, check_share
 from pytorch_feature_analysis._threads import blas_threads, in_threads, n_blas_threads
 from pytorch_feature_analysis.similarity._inputs import (
     centred,
-    check_maps,
     check_pair,
-    check_representation,
-    rotated,
+    leading_svd,
 )
 from pytorch_feature_analysis.similarity._measure import Measure
 
@@ -54,6 +52,11 @@ def cca(x: npt.ArrayLike, y: npt.ArrayLike, *, regularization: float = 0.0) -> n
     -----
     UserWarning
         There are so many units that some coefficients, or all, are 1 for any data.
+
+    See Also
+    --------
+    svcca : The mean over leading dimensions.
+    pwcca : A weighted mean.
 
     References
     ----------
@@ -103,6 +106,11 @@ def svcca(
     float
         From 0 (unrelated) to 1 (the same leading dimensions). NaN where one side is the same for
         all stimuli.
+
+    See Also
+    --------
+    svcca_coefficients : All of them.
+    cca : Without a choice of dimensions.
 
     References
     ----------
@@ -162,6 +170,10 @@ def svcca_coefficients(
     UserWarning
         Both sides keep so many dimensions that some coefficients are 1 for any data.
 
+    See Also
+    --------
+    svcca : Their mean.
+
     References
     ----------
     Raghu, M., Gilmer, J., Yosinski, J. and Sohl-Dickstein, J. (2017). SVCCA: singular vector
@@ -208,6 +220,10 @@ def pwcca(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     UserWarning
         As `cca`.
 
+    See Also
+    --------
+    cca : The coefficients.
+
     References
     ----------
     Morcos, A. S., Raghu, M. and Bengio, S. (2018). Insights on representational similarity in
@@ -229,136 +245,6 @@ def pwcca(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     one, other = _bases(x, y, _prepare_cca)
     _warn_of_width(one, other)
     return _compare_weighted(one, other)
-
-
-def dft_cca(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
-    """CCA of convolutional layers, frequency by frequency.
-
-    A discrete Fourier transform over the positions parts each layer into as many tables (n,
-    n_channels) as there are frequencies; the mean is taken over the canonical correlations of all
-    of them. For data that are closed under circular shifts, these are the correlations of all
-    units together, at a fraction of the cost.
-
-    Parameters
-    ----------
-    x : array-like (n_stimuli, p, height, width)
-    y : array-like (n_stimuli, q, height, width)
-        Activations of two convolutional layers with maps of one size; `conv_samples` brings them
-        to one.
-
-    Returns
-    -------
-    float
-        From 0 to 1. NaN where one side is the same for all stimuli.
-
-    References
-    ----------
-    Raghu, M., Gilmer, J., Yosinski, J. and Sohl-Dickstein, J. (2017). SVCCA. NeurIPS, section 4.
-        https://doi.org/10.48550/arXiv.1706.05806
-
-    Examples
-    --------
-    A shift of all maps moves only phases:
-
-    >>> import numpy as np
-    >>> import pytorch_feature_analysis as pfa
-    >>> x = np.random.default_rng(0).normal(size=(30, 2, 4, 4))
-    >>> round(pfa.dft_cca(x, np.roll(x, 1, axis=3)), 6)
-    1.0
-    """
-    return _mean(dft_coefficients(x, y))
-
-
-def dft_coefficients(x: npt.ArrayLike, y: npt.ArrayLike) -> np.ndarray:
-    """Canonical correlations at all frequencies, decreasing."""
-    maps = [
-        check_maps(side, argument=name).astype(np.float64) for name, side in (("x", x), ("y", y))
-    ]
-    for name, side in zip("xy", maps, strict=True):
-        if len(side) < 2 or not np.isfinite(side).all():
-            raise ValueError(f"`{name}` must have at least 2 stimuli, and no NaN or infinity.")
-    if maps[0].shape[2:] != maps[1].shape[2:] or len(maps[0]) != len(maps[1]):
-        raise ValueError(
-            "`x` and `y` must have the same stimuli and maps of one size, but their shapes are"
-            f" {maps[0].shape} and {maps[1].shape}; conv_samples(..., 'interpolate') resizes maps."
-        )
-    tables = [
-        np.fft.fft2(side, norm="ortho").transpose(2, 3, 0, 1).reshape(-1, *side.shape[:2])
-        for side in maps
-    ]
-    scales = [np.abs(of_side).max() for of_side in tables]
-    found = []
-    for pair in zip(*tables, strict=True):
-        bases = [_basis(centred(side), scale) for side, scale in zip(pair, scales, strict=True)]
-        found.append(np.linalg.svd(bases[0].conj().T @ bases[1], compute_uv=False))
-    return np.sort(np.clip(np.concatenate(found), 0, 1))[::-1]
-
-
-def pls(x: npt.ArrayLike, y: npt.ArrayLike) -> np.ndarray:
-    """Covariances of the dimensions that partial least squares finds.
-
-    The singular values of the matrix of covariances ``X' Y / (n - 1)`` between the units of both
-    sides: like `cca`, but directions count by their variance.
-
-    Parameters
-    ----------
-    x : array-like (n_stimuli, p)
-    y : array-like (n_stimuli, q)
-        The two representations, with the same stimuli in the rows.
-
-    Returns
-    -------
-    ndarray (k,)
-        Decreasing, not negative, in units of x times those of y; as many as the least of p, q and
-        n_stimuli.
-
-    References
-    ----------
-    Wegelin, J. A. (2000). A survey of partial least squares methods, with emphasis on the
-        two-block case. University of Washington, Technical Report 371.
-
-    Examples
-    --------
-    >>> import pytorch_feature_analysis as pfa
-    >>> pfa.pls([[0, 1], [1, 1], [2, 4]], [[0], [10], [20]]).round(4).tolist()
-    [18.0278]
-    """
-    first, second = (rotated(centred(side)) for side in check_pair(x, y))
-    singular: np.ndarray = np.linalg.svd(first.T @ second, compute_uv=False)
-    return singular / (len(first) - 1)
-
-
-def pca(x: npt.ArrayLike, n_dims: int) -> np.ndarray:
-    """Scores of the leading principal components of a representation.
-
-    Parameters
-    ----------
-    x : array-like (n_stimuli, n_units)
-    n_dims : int
-        How many components, at most as many as the rank.
-
-    Returns
-    -------
-    ndarray (n_stimuli, n_dims)
-        Uncorrelated columns of decreasing variance, centred. Of the two signs of a component,
-        that is taken which makes its largest score positive.
-
-    References
-    ----------
-    Jolliffe, I. T. and Cadima, J. (2016). Principal component analysis: a review and recent
-        developments. Phil. Trans. R. Soc. A 374, 20150202. https://doi.org/10.1098/rsta.2015.0202
-
-    Examples
-    --------
-    >>> import pytorch_feature_analysis as pfa
-    >>> pfa.pca([[0, 0], [1, 1], [5, 5]], 2).round(4).tolist()
-    [[-2.8284], [-1.4142], [4.2426]]
-    """
-    n_dims = check_count(n_dims, argument="n_dims")
-    left, s = _svd(centred(check_representation(x, argument="x")))
-    scores = (left * s)[:, :n_dims]
-    largest = scores[np.abs(scores).argmax(axis=0), np.arange(scores.shape[1])]
-    return scores * np.where(largest < 0, -1.0, 1.0)
 
 
 class _Basis(NamedTuple):
@@ -384,7 +270,7 @@ def _bases(
 def _prepare_cca(x: np.ndarray, *, regularization: float = 0.0) -> _Basis:
     regularization = check_share(regularization, argument="regularization")
     x = centred(x)
-    left, s = _svd(x)
+    left, s = leading_svd(x)
     if regularization and len(s):
         left = left * (s / np.sqrt(s**2 + regularization * s[0] ** 2))
     return _Basis(x, left)
@@ -398,7 +284,7 @@ def _prepare_svcca(
     variance = check_share(variance, argument="variance")
     if variance == 0:
         raise ValueError("`variance` must be above 0, at most 1, not 0.")
-    left, s = _svd(centred(x) if center else x)
+    left, s = leading_svd(centred(x) if center else x)
     if n_dims is None:
         shares = np.cumsum(s**2) / max((s**2).sum(), np.finfo(float).tiny)
         # Rounding of the sum is no reason for one more.
@@ -406,26 +292,8 @@ def _prepare_svcca(
     left, s = left[:, :n_dims], s[:n_dims]
     if not center:
         # Where the mean pattern was all there is, what is left is its rounding.
-        left, _ = _svd(centred(left * s), scale=float(s[0]) if len(s) else 0.0)
+        left, _ = leading_svd(centred(left * s), scale=float(s[0]) if len(s) else 0.0)
     return _Basis(left, left)
-
-
-def _svd(x: np.ndarray, scale: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Left singular vectors and singular values, those that are not rounding of `x`."""
-    try:
-        left, s, _ = np.linalg.svd(x, full_matrices=False)
-    except np.linalg.LinAlgError:
-        # The fast algorithm fails on some ill-conditioned tables that the slow one solves.
-        from scipy.linalg import svd
-
-        left, s, _ = svd(x, full_matrices=False, lapack_driver="gesvd")
-    rounding = max(x.shape) * np.finfo(float).eps
-    rank = int((s > rounding * max(float(s[0]), scale)).sum())
-    return left[:, :rank], s[:rank]
-
-
-def _basis(x: np.ndarray, scale: float) -> np.ndarray:
-    return _svd(x, scale)[0]
 
 
 def _coefficients(first: _Basis, second: _Basis) -> np.ndarray:

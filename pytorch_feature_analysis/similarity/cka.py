@@ -50,6 +50,12 @@ def linear_cka(x: npt.ArrayLike, y: npt.ArrayLike, debiased: bool = False) -> fl
         From 0 (unrelated) to 1 (the same but for rotation and scale); debiased down to -1. NaN
         where one side is the same for all stimuli.
 
+    See Also
+    --------
+    minibatch_cka : For data that come in batches.
+    rbf_cka : With a Gaussian kernel.
+    hsic : What it is a ratio of.
+
     Notes
     -----
     Memory is a copy of both sides and one matrix of the smaller of units and stimuli, or of as
@@ -119,6 +125,10 @@ def rbf_cka(
     ValueError
         `sigma` is missing, given beside a median, or not above 0.
 
+    See Also
+    --------
+    linear_cka : What large widths approach.
+
     References
     ----------
     Kornblith, S., Norouzi, M., Lee, H. and Hinton, G. (2019). Similarity of neural network
@@ -160,6 +170,11 @@ def minibatch_cka(pairs_of_batches: Iterable[tuple[npt.ArrayLike, npt.ArrayLike]
     ValueError
         There are fewer than four stimuli in all; sides of a batch, or widths of batches, differ.
 
+    See Also
+    --------
+    linear_cka : For data in one piece.
+    get_minibatch_cka : All layers of two networks.
+
     References
     ----------
     Nguyen, T., Raghu, M. and Kornblith, S. (2021). Do wide and deep networks learn the same
@@ -200,7 +215,7 @@ def _checked(
             if was.shape[1] != now.shape[1]:
                 raise ValueError(
                     f"`pairs_of_batches` has batches of `{name}` with {was.shape[1]} and with"
-                    f" {now.shape[1]} units."
+                    f" {now.shape[1]} units; all must be of one layer."
                 )
         before = batch
         yield batch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,14 +14,15 @@ MODES = ("flatten", "positions", "avgpool", "interpolate")
 
 
 def conv_samples(
-    a: npt.ArrayLike, mode: str = "flatten", *, size: int | tuple[int, int] | None = None
+    maps: npt.ArrayLike, mode: str = "flatten", *, size: int | tuple[int, int] | None = None
 ) -> np.ndarray:
     """Turn maps of a convolutional layer into a table for a measure of similarity.
 
     Parameters
     ----------
-    a : array-like (n_stimuli, n_channels, height, width)
-    mode : {'flatten', 'positions', 'avgpool', 'interpolate'}
+    maps : array-like (n_stimuli, n_channels, height, width)
+        Activations of the layer. They are not changed.
+    mode : {'flatten', 'positions', 'avgpool', 'interpolate'}, default 'flatten'
         'flatten': each channel at each position is a unit. 'positions': each position is a sample
         of its own, for layers whose maps have one size. 'avgpool': the mean of each channel.
         'interpolate': as 'positions', of maps resized to `size`, so that layers with maps of
@@ -39,6 +42,10 @@ def conv_samples(
     ValueError
         An unknown mode, another shape, or `size` missing where it is needed.
 
+    See Also
+    --------
+    dft_cca : Compares maps frequency by frequency.
+
     Notes
     -----
     'interpolate' is bilinear with pixels as squares, as ``torch.nn.functional.interpolate`` with
@@ -55,7 +62,7 @@ def conv_samples(
     [[1.5, 5.5, 9.5], [13.5, 17.5, 21.5]]
     """
     check_name(mode, MODES, argument="mode", what="kind of samples")
-    maps = check_maps(a, argument="a")
+    values = check_maps(maps, argument="maps")
     if (size is None) == (mode == "interpolate"):
         raise ValueError(
             "`size` must be given for the mode 'interpolate'."
@@ -63,20 +70,27 @@ def conv_samples(
             else f"`size` is for the mode 'interpolate', not for '{mode}'."
         )
     if mode == "flatten":
-        return maps.reshape(len(maps), -1).copy()
+        return values.reshape(len(values), -1).copy()
     if mode == "avgpool":
-        pooled: np.ndarray = maps.mean(axis=(2, 3), dtype=np.float64)
+        pooled: np.ndarray = values.mean(axis=(2, 3), dtype=np.float64)
         return pooled
     if size is not None:
-        sides = (size, size) if isinstance(size, (int, np.integer)) else tuple(size)
-        if len(sides) != 2:
-            raise ValueError(f"`size` must be one number or two, not {size!r}.")
-        down, across = (
-            _bilinear(old, check_count(new, argument="size"))
-            for old, new in zip(maps.shape[2:], sides, strict=True)
-        )
-        maps = down @ maps.astype(np.float64) @ across.T
-    return np.ascontiguousarray(maps.transpose(0, 2, 3, 1)).reshape(-1, maps.shape[1])
+        sides = zip(values.shape[2:], _check_size(size), strict=True)
+        down, across = (_bilinear(old, new) for old, new in sides)
+        values = down @ values.astype(np.float64) @ across.T
+    # A copy also where there is but one channel, or one position.
+    return np.array(values.transpose(0, 2, 3, 1), order="C").reshape(-1, values.shape[1])
+
+
+def _check_size(size: Any) -> tuple[int, int]:
+    """Return height and width, or raise."""
+    sides = [size, size] if isinstance(size, (int, np.integer)) else size
+    if not isinstance(sides, (list, tuple, np.ndarray)):
+        raise TypeError(f"`size` must be one number or two, not {size!r}.")
+    if len(sides) != 2:
+        raise ValueError(f"`size` must be one number or two, not {size!r}.")
+    height, width = (check_count(side, argument="size") for side in sides)
+    return height, width
 
 
 def _bilinear(old: int, new: int) -> np.ndarray:

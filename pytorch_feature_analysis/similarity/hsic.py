@@ -38,6 +38,10 @@ def hsic(K: npt.ArrayLike, L: npt.ArrayLike, debiased: bool = False) -> float:
         The matrices are not square, of one size, symmetric and finite; fewer than four stimuli
         for the unbiased estimate.
 
+    See Also
+    --------
+    linear_cka : A ratio of these.
+
     References
     ----------
     Gretton, A., Bousquet, O., Smola, A. and Schölkopf, B. (2005). Measuring statistical
@@ -80,7 +84,7 @@ def check_kernel(matrix: npt.ArrayLike, *, argument: str) -> np.ndarray:
             f"`{argument}` holds NaN or infinite values; leave out the stimuli that give them."
         )
     if not np.allclose(kernel, kernel.T, rtol=1e-8, atol=1e-8 * np.abs(kernel).max(initial=0)):
-        raise ValueError(f"`{argument}` is not symmetric, as a kernel is.")
+        raise ValueError(f"`{argument}` is not symmetric, as a kernel is; take (K + K.T) / 2.")
     return kernel
 
 

@@ -33,6 +33,10 @@ def mutual_knn(x: npt.ArrayLike, y: npt.ArrayLike, k: int = 10) -> float:
         From 0 (no neighbour in common) to 1 (the same neighbourhoods); about ``k / (n - 1)`` for
         unrelated representations.
 
+    See Also
+    --------
+    jaccard_knn : Over the union of neighbours.
+
     Notes
     -----
     Of equally near stimuli, the earlier rows are taken. A row of zeros has inner product 0 with
@@ -70,6 +74,10 @@ def jaccard_knn(x: npt.ArrayLike, y: npt.ArrayLike, k: int = 10) -> float:
     -------
     float
         From 0 to 1.
+
+    See Also
+    --------
+    mutual_knn : Over k.
 
     References
     ----------

@@ -55,6 +55,10 @@ def linear_predictivity(
     ValueError
         More folds than stimuli, or a penalty that is not above 0.
 
+    See Also
+    --------
+    cca : Symmetric, and without cross-validation.
+
     References
     ----------
     Yamins, D. L. K. et al. (2014). Performance-optimized hierarchical models predict neural

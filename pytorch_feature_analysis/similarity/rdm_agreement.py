@@ -80,6 +80,11 @@ def compare_rdms(
         The RDMs are not square, symmetric and of one size; `entries` beside `centering`; missing
         cells beside `centering`, or with 'raise'.
 
+    See Also
+    --------
+    rsa : From representations on.
+    compare_to_reference : Rows of a stack and reference RDMs, with tests.
+
     Notes
     -----
     A log line at level INFO says how many cells are left out.
@@ -167,6 +172,10 @@ def rsa(
     ValueError
         RDMs with missing cells beside `centering`.
 
+    See Also
+    --------
+    compare_rdms : Of RDMs that are there.
+
     References
     ----------
     Kriegeskorte, N., Mur, M. and Bandettini, P. (2008). Representational similarity analysis -
@@ -206,6 +215,10 @@ def distance_correlation(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
         From 0 to 1 (the same but for rotation, translation and scale). NaN where one side is the
         same for all stimuli. Of few stimuli it is above 0 for unrelated data too.
 
+    See Also
+    --------
+    linear_cka : The same of inner products, without the root.
+
     References
     ----------
     Székely, G. J., Rizzo, M. L. and Bakirov, N. K. (2007). Measuring and testing dependence by
@@ -228,7 +241,9 @@ def _check_rdm(rdm: npt.ArrayLike, name: str) -> np.ndarray:
     matrix = check_square(rdm, argument=name).astype(np.float64)
     missing = np.isnan(matrix)
     if not is_symmetric(missing) or not is_symmetric(np.where(missing, 0, matrix)):
-        raise ValueError(f"`{name}` is not symmetric, as an RDM must be here.")
+        raise ValueError(
+            f"`{name}` is not symmetric, as an RDM must be here; take (rdm + rdm.T) / 2."
+        )
     return matrix
 
 
@@ -239,7 +254,7 @@ def _entries_of(rdm: np.ndarray, centering: str | None, entries: str) -> np.ndar
         rdm = u_centred(rdm)
     if centering == "double" or (centering is None and entries == "all"):
         return rdm.ravel()
-    return rdm[np.triu_indices(len(rdm), k=1)]
+    return to_condensed(rdm)
 
 
 def _check_plain(method: str, centering: str | None, entries: str, *, argument: str) -> None:

@@ -78,6 +78,11 @@ def angular_procrustes(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
         radians. Angles below about 1e-8 cannot be told from 0. NaN where one side is the same for
         all stimuli.
 
+    See Also
+    --------
+    procrustes_distance : Its squared sine.
+    shape_distance : Partly whitened.
+
     References
     ----------
     Williams, A. H., Kunz, E., Kornblith, S. and Linderman, S. W. (2021). Generalized shape metrics
@@ -121,6 +126,11 @@ def shape_distance(x: npt.ArrayLike, y: npt.ArrayLike, alpha: float = 1.0) -> fl
     ValueError
         `alpha` is not from 0 to 1.
 
+    See Also
+    --------
+    angular_procrustes : Without whitening.
+    cca : What whitening wholly goes by.
+
     References
     ----------
     Williams, A. H., Kunz, E., Kornblith, S. and Linderman, S. W. (2021). Generalized shape metrics
@@ -155,6 +165,10 @@ def nbs(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     float
         From 0 (unrelated) to 1 (the same but for translation, rotation, reflection and scale).
         NaN where one side is the same for all stimuli.
+
+    See Also
+    --------
+    procrustes_distance : ``1 - nbs ** 2``.
 
     References
     ----------

@@ -35,11 +35,19 @@ _TIFF_PHOTOMETRIC = 262
 
 
 def read_pixels(
-    source: ImageSource, *, background: tuple[int, ...], exif: bool, keep_alpha: bool = False
+    source: ImageSource,
+    *,
+    background: tuple[int, ...],
+    exif: bool,
+    keep_alpha: bool = False,
+    name: str = "",
 ) -> Image.Image:
-    """Decode `source` to RGB over `background`, or to RGBA; always a new image, no metadata."""
+    """Decode `source` to RGB over `background`, or to RGBA; always a new image, no metadata.
+
+    `name` is what the log calls it, where its bytes do not say which file they are of.
+    """
     image, _ = decode(source)
-    method = _UPRIGHT.get(orientation(image, source)) if exif else None
+    method = _UPRIGHT.get(orientation(image, name or describe_image(source))) if exif else None
     if method is not None:
         # Not ImageOps.exif_transpose, which writes the EXIF block anew and fails on odd ones.
         turned = image.transpose(method)
@@ -48,11 +56,11 @@ def read_pixels(
     return _flattened(image, background=background, keep_alpha=keep_alpha)
 
 
-def read_size(source: ImageSource, *, exif: bool) -> tuple[int, int]:
+def read_size(source: ImageSource, *, exif: bool, name: str = "") -> tuple[int, int]:
     """Make sure that all of `source` can be decoded; return its upright (width, height)."""
     image, (width, height) = decode(source, only_check=True)
     _flattened(image, background=(0, 0, 0), keep_alpha=False)
-    if exif and orientation(image, source) >= 5:
+    if exif and orientation(image, name or describe_image(source)) >= 5:
         return height, width
     return width, height
 
@@ -82,15 +90,15 @@ def decode(
     return image, jpeg_size or image.size
 
 
-def orientation(image: Image.Image, source: ImageSource) -> int:
-    """Return the EXIF orientation, 1 to 8."""
+def orientation(image: Image.Image, name: str) -> int:
+    """Return the EXIF orientation, 1 to 8; `name` is what the log calls the picture."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception as error:
         # Damaged EXIF is common in old photographs, and Pillow raises many kinds of error on it.
         logger.warning(
             "%s has EXIF data that cannot be read (%s): it is taken to be upright.",
-            describe_image(source),
+            name,
             error,
         )
         return 1
