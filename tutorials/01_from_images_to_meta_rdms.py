@@ -230,7 +230,7 @@ pfa.rdm_mds(
     row,
     cond_colors={key: tones[key[0]] for key in keys},
     cond_labels={key: key[1] for key in keys if key[1] in labelled},
-    cond_pics={("alexnet", "original_rgb"): umbrellas["red", "upright"]},
+    cond_pics={(model, "original_rgb"): umbrellas["red", "upright"] for model in models},
     line_trajectories=[(of_model[model], {"c": tones[model], "label": model}) for model in models],
     fig_title="Layers, by what they make of twelve umbrellas",
     fig_size=5,

@@ -297,9 +297,9 @@ pfa.plot_mds_panels(
 
 # %%
 # Each map is turned to the one before, so that digits keep their places as far as the accuracies
-# let them. Stress-1 is high: most pairs are told apart nearly always, and no plane has room for ten
-# digits that are all equally far from each other. ``plot_shepard`` shows what a map makes of the
-# dissimilarities: on the line it would be exact.
+# let them. Stress-1 is high: most pairs are told apart nearly always, and no plane has room for
+# ten digits that are all equally far from each other. ``plot_shepard`` shows what a map makes of
+# the dissimilarities: on the line it would be exact.
 
 pfa.plot_shepard(
     pfa.df_filter(of_untrained, ("place", "upper left")),
