@@ -145,7 +145,7 @@ pfa.plot_mds_panels(
     some_df,
     "panel",
     cond_pics=umbrellas,
-    pic_size=0.15,
+    pic_size=0.11,
     show=False,
     save_opts=folder / "umbrella_maps.png",
 )
