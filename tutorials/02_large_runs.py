@@ -205,7 +205,7 @@ pfa.plot_mds_panels(
     pfa.df_filter(resumed, shown),
     names=titles,
     cond_pics=image_sets[0][1],
-    pic_points=10,
+    pic_points=8,
     show=False,
     save_opts=folder / "letters.png",
 )
