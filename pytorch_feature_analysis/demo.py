@@ -47,7 +47,7 @@ OUTPUTS = {
 }
 """What the demo writes, and the names it has in the demo's folder."""
 
-_RESOLUTION = 120
+_RESOLUTION = 160
 # The image, the last map and the output.
 _SUMMARISED = {
     "trained": ["original_rgb", "conv3", "fc2"],

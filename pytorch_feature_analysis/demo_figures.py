@@ -11,7 +11,9 @@ from PIL import Image, ImageOps
 
 from pytorch_feature_analysis.dataframes import df_filter
 from pytorch_feature_analysis.images import load_image
+from pytorch_feature_analysis.plotting._paper import COLOURS as OKABE_ITO
 from pytorch_feature_analysis.plotting.mds import rdm_mds
+from pytorch_feature_analysis.plotting.mds_panels import plot_mds_panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,11 +23,25 @@ if TYPE_CHECKING:
 COLOURS = {"trained": "#c1272d", "untrained": "#2f6fb3", "alexnet": "#7d7d7d"}
 """Of the networks, in figures."""
 
+INKS = (*OKABE_ITO, "#661100", "#332288")
+"""Of the digits 0 to 9, which all can tell apart."""
+
 _IMAGE = "original_rgb"
+_DIGIT_POINTS = 12
+# Of 255; the margin of a digit is no ink.
+_FAINT = 30
+_CAPTION = """\
+Thirty handwritten digits:
+near means alike.
+
+The network that has learnt to read
+brings digits of a kind together;
+its untrained twin does not.
+"""
 _MARGIN = 0.03
 
 
-def draw_digits(rdm_df: pd.DataFrame, table: pd.DataFrame, sheet: str = "sheet1") -> Figure:
+def draw_digits(rdm_df: pd.DataFrame, table: pd.DataFrame, sheet: str = "sheet2") -> Figure:
     """Map the images of a sheet as the small networks represent them: MDS with thumbnails.
 
     Parameters
@@ -34,7 +50,7 @@ def draw_digits(rdm_df: pd.DataFrame, table: pd.DataFrame, sheet: str = "sheet1"
         The demo's stack.
     table : DataFrame
         Its images, from `read_image_folder`.
-    sheet : str, default 'sheet1'
+    sheet : str, default 'sheet2'
         The image set.
 
     Returns
@@ -42,47 +58,48 @@ def draw_digits(rdm_df: pd.DataFrame, table: pd.DataFrame, sheet: str = "sheet1"
     matplotlib.figure.Figure
         A figure that pyplot does not know, so nothing needs to be closed.
     """
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    palette = mpl.colormaps["tab10"]
     shown = df_filter(table, ("sheet", sheet))
     pictures = {
-        (digit, sample): _in_ink(path, palette(int(digit)))
+        (digit, sample): _in_ink(path, INKS[int(digit)])
         for digit, sample, path in zip(shown["digit"], shown["sample"], shown["path"], strict=True)
     }
     panels = {
-        "image": ("trained", "original_rgb", "the images"),
-        "trained 1": ("trained", "conv3", "trained network, conv3"),
-        "trained 2": ("trained", "fc2", "trained network, fc2 (output)"),
-        "untrained 1": ("untrained", "conv3", "untrained network, conv3"),
-        "untrained 2": ("untrained", "fc2", "untrained network, fc2 (output)"),
+        "the images": ("trained", _IMAGE),
+        "trained network, conv3": ("trained", "conv3"),
+        "trained network, fc2 (output)": ("trained", "fc2"),
+        "untrained network, conv3": ("untrained", "conv3"),
+        "untrained network, fc2 (output)": ("untrained", "fc2"),
     }
-    figure = Figure(figsize=(10.5, 7.4), layout="constrained")
-    axes = figure.subplot_mosaic(
-        [["image", "trained 1", "trained 2"], ["image", "untrained 1", "untrained 2"]]
+    of_sheet = df_filter(rdm_df, [("sheet", sheet), ("dissim_metric", "corr")])
+    rows = [
+        df_filter(of_sheet, [("model", model), ("layer", layer)]).assign(panel=title)
+        for title, (model, layer) in panels.items()
+    ]
+    figure = Figure(figsize=(7.2, 5.2), layout="constrained")
+    axes = figure.subplot_mosaic([[0, 1, 2], [".", 3, 4]])
+    plot_mds_panels(
+        pd.concat(rows),
+        "panel",
+        align_to="the images",
+        cond_pics=pictures,
+        pic_points=_DIGIT_POINTS,
+        alphatize_pics=False,
+        overlap="repel",
+        axes=list(axes.values()),
     )
-    for name, (model, layer, title) in panels.items():
-        row = df_filter(
-            rdm_df,
-            [
-                ("model", model),
-                ("layer", layer),
-                ("sheet", sheet),
-                ("dissim_metric", "corr"),
-            ],
-        )
-        rdm_mds(row, cond_pics=pictures, alphatize_pics=False, ax=axes[name], plot_style=None)
-        axes[name].set_title(title)
+    # The corner below the images is free.
+    figure.text(0.01, 0.455, _CAPTION, va="top", fontsize=9, linespacing=1.5)
     return figure
 
 
-def _in_ink(path: str, colour: Sequence[float]) -> Image.Image:
-    """Return a digit in coloured ink without its paper."""
-    grey = load_image(path).convert("L")
-    picture = Image.new("RGBA", grey.size, tuple(round(255 * part) for part in colour))
-    picture.putalpha(ImageOps.invert(grey))
-    return picture
+def _in_ink(path: str, colour: str) -> Image.Image:
+    """Return a digit in coloured ink without its paper, cut to the ink."""
+    ink = ImageOps.invert(load_image(path).convert("L"))
+    picture = Image.new("RGB", ink.size, colour)
+    picture.putalpha(ink)
+    return picture.crop(ink.point(lambda grey: 255 * (grey > _FAINT)).getbbox())
 
 
 def draw_layers(second: pd.DataFrame, alexnet_weights: str) -> Figure:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
-from matplotlib import colormaps, colors
+from matplotlib import colors
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import AxesImage
 from PIL import Image, ImageOps
@@ -22,7 +22,7 @@ from pytorch_feature_analysis import demo
 from pytorch_feature_analysis.cli import main
 from pytorch_feature_analysis.demo import compare_digits, run_demo
 from pytorch_feature_analysis.demo_digits import digit_network, train_on_digits, write_digits
-from pytorch_feature_analysis.demo_figures import COLOURS
+from pytorch_feature_analysis.demo_figures import COLOURS, INKS
 
 pytestmark = pytest.mark.slow  # one run of the demo serves them all
 
@@ -374,26 +374,63 @@ def test_each_panel_has_a_thumbnail_per_digit_with_its_aspect_kept(drawn):
             assert box.width / box.height == pytest.approx(width / height, rel=1e-6)
 
 
-def test_thumbnails_lie_where_the_embedding_puts_their_entries(result, drawn):
-    chosen = {"model": "trained", "layer": "fc2", "sheet": "sheet1", "dissim_metric": "corr"}
+def test_thumbnails_lie_where_the_embedding_puts_their_entries_or_lines_lead_there(result, drawn):
+    chosen = {"model": "trained", "layer": "fc2", "sheet": "sheet2", "dissim_metric": "corr"}
     row = pfa.df_filter(result.rdm_df, list(chosen.items()))
     coordinates = pfa.mds_coordinates(row)
+    points = coordinates[["dim1", "dim2"]].to_numpy()
     titles = {ax.get_title(): ax for ax in drawn["map of digits"].axes}
     ax = titles["trained network, fc2 (output)"]
-    boxes = [picture.get_window_extent() for picture in pictures_of(ax)]
-    middles = [((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2) for box in boxes]
-    drawn_distances, distances = pdist(middles), pdist(coordinates[["dim1", "dim2"]])
-    scale = drawn_distances.max() / distances.max()
-    np.testing.assert_allclose(drawn_distances, scale * distances, rtol=1e-6, atol=1e-6)
+    boxes = np.array([picture.get_window_extent().extents for picture in pictures_of(ax)])
+    led = {}
+    for line in ax.lines:
+        start, end = ax.transData.transform(line.get_xydata())
+        away = np.abs(np.clip(end, boxes[:, :2], boxes[:, 2:]) - end).max(axis=1)
+        led[int(away.argmin())] = start
+        assert away.min() < 0.01
+    assert 3 <= len(led) < 15
+    # A turn, a scale and a shift, as those with a line have it, put all others on their pictures.
+    here, there = points[list(led)], np.array(list(led.values()))
+    u, sizes, v = np.linalg.svd((here - here.mean(axis=0)).T @ (there - there.mean(axis=0)))
+    scale = sizes.sum() / ((here - here.mean(axis=0)) ** 2).sum()
+    expected = (points - here.mean(axis=0)) @ u @ v * scale + there.mean(axis=0)
+    np.testing.assert_allclose(expected[list(led)], there, atol=0.01)
+    on_picture = (boxes[:, :2] - 0.01 < expected) & (expected < boxes[:, 2:] + 0.01)
+    assert set(np.flatnonzero(~on_picture.all(axis=1))) == set(led)
     # And each is the picture of its entry, in the colour of its digit.
     for picture, (digit, sample) in zip(pictures_of(ax), coordinates["entry_key"], strict=True):
         pixels = np.asarray(picture.get_array())
         inked = pixels[pixels[..., 3] > 250][:, :3]
-        expected = colormaps["tab10"](int(digit), bytes=True)[:3]
-        assert (inked == expected).all()
-        with Image.open(result.files["images"] / "sheet1" / f"{digit}_{sample}.png") as image:
-            grey = np.asarray(image, float)
-        assert np.corrcoef(255 - grey.ravel(), pixels[..., 3].ravel())[0, 1] > 0.999
+        assert {colors.to_hex(pixel / 255) for pixel in inked} == {INKS[int(digit)].lower()}
+        with Image.open(result.files["images"] / "sheet2" / f"{digit}_{sample}.png") as image:
+            grey = 255 - np.asarray(image, float)
+        rows, columns = (np.flatnonzero((grey > 30).any(axis=axis)) for axis in (1, 0))
+        inside = grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        assert np.corrcoef(inside.ravel(), pixels[..., 3].ravel())[0, 1] > 0.999
+
+
+def test_thumbnails_do_not_overlap_and_panels_are_of_one_size(drawn):
+    axes = drawn["map of digits"].axes
+    sizes = np.array([ax.bbox.size for ax in axes])
+    np.testing.assert_allclose(sizes, sizes[0].mean(), rtol=0.01)
+    for ax in axes:
+        boxes = np.array([picture.get_window_extent().extents for picture in pictures_of(ax)])
+        apart = (boxes[:, None, :2] >= boxes[None, :, 2:] - 0.01).any(axis=2)
+        assert (apart | apart.T | np.eye(len(boxes), dtype=bool)).all()
+
+
+def test_maps_are_turned_to_that_of_the_images(drawn):
+    middles = []
+    for ax in drawn["map of digits"].axes:
+        boxes = np.array([picture.get_window_extent().extents for picture in pictures_of(ax)])
+        middles.append(ax.transData.inverted().transform((boxes[:, :2] + boxes[:, 2:]) / 2))
+    for other in middles[1:]:
+        centred, target = (places - places.mean(axis=0) for places in (other, middles[0]))
+        angles = np.radians(range(0, 360, 45))
+        turns = [[[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]] for a in angles]
+        away = [np.linalg.norm(centred @ np.array(turn) - target) for turn in turns]
+        mirrored = [np.linalg.norm(centred * [-1, 1] @ np.array(turn) - target) for turn in turns]
+        assert np.argmin([*away, *mirrored]) == 0
 
 
 def test_labels_are_layers_of_the_entry_keys_in_their_networks_colour(result, drawn):

@@ -372,6 +372,17 @@ def test_pictures_stand_along_both_sides_in_the_order_of_the_entries():
     assert len(named.texts) == 12
 
 
+def test_lines_to_pictures_in_other_lines_are_behind_all_pictures():
+    many = stack(n=90)
+    white = np.full((4, 4, 3), 255, np.uint8)
+    ax = pfa.plot_rdm(many, pictures=dict.fromkeys(many["entry_keys"].iloc[0], white), show=False)
+    pictures = [x.zorder for x in ax.get_children() if isinstance(x, AxesImage)]
+    leaders = [x.zorder for x in ax.get_children() if isinstance(x, LineCollection)]
+    assert len(pictures) == 1 + 2 * 90
+    assert len(leaders) == 2
+    assert max(leaders) < min(pictures)
+
+
 def test_pictures_are_upright():
     picture = np.zeros((20, 20, 3), dtype=np.uint8)
     picture[:10, :10] = (255, 0, 0)

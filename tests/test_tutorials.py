@@ -155,7 +155,7 @@ def test_the_first_one_tells_of_color_and_view_what_is_so(first):
 
 def test_the_first_one_takes_the_four_that_differ_most(first):
     _, names = first
-    matrix = names["panels"]["AlexNet conv5, unit by unit"]["matrix"].item()
+    matrix = names["panels"]["conv5, unit by unit"]["matrix"].item()
     indices = list(names["indices"])
     assert len(set(indices)) == 4
     np.testing.assert_array_equal(names["sub_rdm"], matrix[np.ix_(indices, indices)])
@@ -237,7 +237,7 @@ def test_the_units_of_the_eighth_carry_what_its_text_says(run):
     digit, place = etas["digit_eta2_mean"], etas["place_eta2_mean"]
     assert digit["trained", "fc2"] > 0.8 > 10 * place["trained", "fc2"]
     assert place["untrained", "fc2"] > 0.6 > 5 * digit["untrained", "fc2"]
-    same, new, of_place = (names["accuracies"][curve] for curve in names["looks"])
+    same, new, of_place = (names["accuracies"][curve] for curve in names["curves"])
     assert same.drop(columns=["fc1", "fc2"]).to_numpy().min() > 0.9
     assert new.loc["trained", ["fc1", "fc2"]].min() > 0.9
     others = new.drop(columns=["fc1", "fc2"]).to_numpy().ravel().tolist()

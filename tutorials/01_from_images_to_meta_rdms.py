@@ -12,10 +12,11 @@ what we see is what their architecture does before it has learnt anything. It ta
 minute, and writes into a folder ``tutorial_01``.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
@@ -102,11 +103,9 @@ rdm_df = pfa.get_rdms(
 print(len(rdm_df), "RDMs; columns:", ", ".join(rdm_df.columns))
 
 # %%
-# A stack of RDMs is an ordinary data frame, one RDM a row. Filter it down to one row, and draw
-# that: near means alike. In the image it is the view that tells umbrellas apart, since a pixel
-# knows little of color when the shape moves. In the last convolution of AlexNet that is so, too,
-# unit by unit. The means of its maps forget where things are: the large umbrellas now go together
-# by color, tilted or not.
+# A stack of RDMs is an ordinary data frame, one RDM a row. Filter it down to the rows that are to
+# be seen, and draw them: dark cells are pairs that are alike. These are ranks, from the most alike
+# pair of an RDM to the least, since three such RDMs have little in common in their units.
 
 
 def choose(model, layer, activation_type, obj="umbrella"):
@@ -115,17 +114,41 @@ def choose(model, layer, activation_type, obj="umbrella"):
 
 
 # An image set is (labels, {entry key: path}, entry types, combinations).
-umbrellas = next(paths for labels, paths, *_ in image_sets if labels["obj"] == "umbrella")
+paths = next(paths for labels, paths, *_ in image_sets if labels["obj"] == "umbrella")
+# Figures have no room for broad margins.
+umbrellas = {key: Image.open(path).crop((40, 40, 184, 184)) for key, path in paths.items()}
 panels = {
-    "the image, pixel by pixel": choose("alexnet", "original_rgb", "unit_level"),
-    "AlexNet conv5, unit by unit": choose("alexnet", "conv5", "unit_level"),
-    "AlexNet conv5, means of maps": choose("alexnet", "conv5", "feature_means"),
+    "the image": choose("alexnet", "original_rgb", "unit_level"),
+    "conv5, unit by unit": choose("alexnet", "conv5", "unit_level"),
+    "conv5, means of maps": choose("alexnet", "conv5", "feature_means"),
 }
-figure, axes = plt.subplots(1, 3, figsize=(12, 4.4), layout="constrained")
-for ax, (title, row) in zip(axes, panels.items(), strict=True):
-    pfa.rdm_mds(row, cond_pics=umbrellas, pic_size=0.15, ax=ax)
-    ax.set_title(title)
-figure.savefig(folder / "umbrellas.png", dpi=150)
+some_df = pd.concat([row.assign(panel=title) for title, row in panels.items()])
+pfa.plot_rdm(
+    some_df,
+    groups="view",
+    pictures=umbrellas,
+    scale="rank",
+    titles="panel",
+    num_columns=3,
+    show=False,
+    save_opts=folder / "umbrellas.png",
+)
+
+# %%
+# The same as maps: near means alike. Each is turned to the one before, so that an umbrella stays
+# where it was as far as it can. In the image it is the view that tells umbrellas apart, since a
+# pixel knows little of color when the shape moves. In the last convolution of AlexNet that is so,
+# too, unit by unit. The means of its maps forget where things are: the large umbrellas now go
+# together by color, tilted or not.
+
+pfa.plot_mds_panels(
+    some_df,
+    "panel",
+    cond_pics=umbrellas,
+    pic_size=0.11,
+    show=False,
+    save_opts=folder / "umbrella_maps.png",
+)
 
 # %%
 # The same in numbers: how unlike are two images of one view in two colors, and two of one color in
@@ -152,7 +175,7 @@ for title, row in panels.items():
 # %%
 # To go on with a few images that differ most from each other, take them from the RDM:
 
-row = panels["AlexNet conv5, unit by unit"]
+row = panels["conv5, unit by unit"]
 sub_rdm, indices = pfa.get_extreme_dissims_total(row["matrix"].item(), 4)
 print("most different:", [row["entry_keys"].item()[i] for i in indices])
 
@@ -200,15 +223,17 @@ row = pfa.df_filter(
     [("obj", "umbrella"), ("activation_type", "unit_level"), ("dissim_metric_sub", "corr")],
 )
 keys = row["entry_keys"].item()
-paths = {model: [key for key in keys if key[0] == model] for model in models}
-tones = {"alexnet": "tab:orange", "resnet18": "tab:blue"}
+of_model = {model: [key for key in keys if key[0] == model] for model in models}
+labelled = {"conv1", "conv2", "conv5", "layer1.0", "layer2.0", "layer4.1", "fc1", "fc2", "fc3"}
+tones = {"alexnet": "#d55e00", "resnet18": "#0072b2"}
 pfa.rdm_mds(
     row,
     cond_colors={key: tones[key[0]] for key in keys},
-    cond_labels={key: key[1] for key in keys if key[1].startswith(("conv", "fc", "layer"))},
-    cond_pics={("alexnet", "original_rgb"): umbrellas["red", "upright"]},
-    line_trajectories=[(paths[model], {"c": tones[model], "label": model}) for model in models],
+    cond_labels={key: key[1] for key in keys if key[1] in labelled},
+    cond_pics={(model, "original_rgb"): umbrellas["red", "upright"] for model in models},
+    line_trajectories=[(of_model[model], {"c": tones[model], "label": model}) for model in models],
     fig_title="Layers, by what they make of twelve umbrellas",
+    fig_size=5,
     plot_style=None,
     save_opts=folder / "layers.png",
 )
@@ -231,6 +256,20 @@ third_df = pfa.get_meta_rdms(
 for row in third_df.itertuples():
     agreement = 1 - pfa.get_upper_triang(row.matrix).mean()
     print(f"{row.activation_type:<14} {row.dissim_metric_sub_sub:<19} {agreement:.2f}")
+
+# %%
+# What came of what is on record in the stack, and can be drawn:
+
+pfa.plot_stack_graph(third_df, show=False, save_opts=folder / "orders.png")
+
+# %%
+# To look around in a stack, ``explore`` writes it into a page for a browser: choose a row, slide
+# from layer to layer, point at an entry and see its picture. It needs Bokeh
+# (``pip install 'pytorch_feature_analysis[interactive]'``).
+
+if find_spec("bokeh") is not None:
+    umbrella_df = pfa.df_filter(rdm_df, ("obj", "umbrella"))
+    print(pfa.explore(umbrella_df, paths, folder / "explore.html", progress=False))
 
 # %%
 # Everything is in files. ``read_rdms`` reads a whole stack or a part of it, and says what each row

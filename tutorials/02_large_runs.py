@@ -200,12 +200,12 @@ print(
 # color count about alike, and for its last layer color counts for more.
 
 titles = {"original_rgb": "the image", "conv3": "conv3", "fc3": "fc3"}
-fig, axes = plt.subplots(1, 3, figsize=(13, 4.6), layout="constrained")
-for ax, (layer, title) in zip(axes, titles.items(), strict=True):
-    row = pfa.df_filter(
-        resumed,
-        [("layer", layer), ("activation_type", "unit_level"), ("dissim_metric", "corr")],
-    )
-    pfa.rdm_mds(row, ax=ax, cond_pics=image_sets[0][1], pic_size=0.075, fig_title=title)
-fig.savefig(folder / "letters.png", dpi=150)
-plt.close(fig)
+shown = [("layer", list(titles)), ("activation_type", "unit_level"), ("dissim_metric", "corr")]
+pfa.plot_mds_panels(
+    pfa.df_filter(resumed, shown),
+    names=titles,
+    cond_pics=image_sets[0][1],
+    pic_points=8,
+    show=False,
+    save_opts=folder / "letters.png",
+)

@@ -225,20 +225,20 @@ print(r_table.round(3))
 # %%
 pairs = pd.DataFrame(permutations(tasks, 2), columns=["source", "target"])
 kinds = {
-    "from the network of ten digits": (pairs["source"] == "digit", "#0072b2"),
-    "to the task of ten digits": (pairs["target"] == "digit", "#d55e00"),
-    "all others": ((pairs != "digit").all(axis=1), "0.55"),
+    "from the network of ten digits": (pairs["source"] == "digit", "#0072b2", "o"),
+    "to the task of ten digits": (pairs["target"] == "digit", "#d55e00", "s"),
+    "all others": ((pairs != "digit").all(axis=1), "0.55", "^"),
 }
 figure, axes = plt.subplots(
     1, 3, figsize=(10, 3.8), layout="constrained", sharex=True, sharey=True
 )
 for ax, (n_kept, gains) in zip(axes, gain_tables.items(), strict=True):
-    for name, (is_kind, colour) in kinds.items():
+    for name, (is_kind, colour, marker) in kinds.items():
         kind = pairs[is_kind].to_numpy().tolist()
         ax.plot(
             [net_table.loc[source, target] for source, target in kind],
             [gains.loc[source, target] for source, target in kind],
-            "o",
+            marker,
             color=colour,
             markersize=5,
             label=name,

@@ -102,8 +102,29 @@ for ax, rows, columns, title in (
         fig_title=title,
         ax=ax,
     )
+    ax.set(xlabel=f"layers of {columns['model']}", ylabel=f"layers of {rows['model']}")
 figure.savefig(folder / "layers_of_two_networks.png", dpi=150)
 plt.close(figure)
+
+# %%
+# And all of them on one map: a path from the first layer to the last for each network.
+
+keys = cka_df["entry_keys"].item()
+tones = {"shallow": "#0072b2", "deep": "#d55e00"}
+pfa.rdm_mds(
+    cka_df,
+    cond_colors={key: tones[key[0]] for key in keys},
+    cond_labels={key: key[1] for key in keys},
+    label_opts={"fontsize": 8},
+    line_trajectories=[
+        ([key for key in keys if key[0] == name], {"color": tones[name], "label": name})
+        for name in networks
+    ],
+    fig_size=4.5,
+    plot_style=None,
+    show=False,
+    save_opts=folder / "map_of_layers.png",
+)
 
 # %%
 # Neighbouring layers are alike, the more so in the deep network, half of whose layers hardly
@@ -134,8 +155,8 @@ print("pooled:", np.round(pooled, 3), " mean of biased:", np.round(means, 3))
 
 figure, ax = plt.subplots(figsize=(5.4, 3.3), layout="constrained")
 ax.axhline(whole, color="0.7", linewidth=1)
-ax.plot(sizes, pooled, "o-", color="#1f77b4", label="unbiased, pooled over batches")
-ax.plot(sizes, means, "o-", color="#d62728", label="mean of biased CKA")
+ax.plot(sizes, pooled, "o-", color="#0072b2", label="unbiased, pooled over batches")
+ax.plot(sizes, means, "s-", color="#d55e00", label="mean of biased CKA")
 ax.set_xscale("log", base=2)
 ax.set_xticks(sizes, map(str, sizes))
 ax.minorticks_off()

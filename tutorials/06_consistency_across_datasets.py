@@ -283,26 +283,18 @@ tables = {
     for dataset in images
 }
 
-figure, axes = plt.subplots(1, 3, figsize=(11.5, 5.05), layout="constrained")
-for ax, dataset in zip(axes, ("letters", "faces", "photographs"), strict=True):
-    pfa.plot_heatmap(
-        tables[dataset],
-        limits=(0, 1),
-        annotate=False,
-        bar=dataset == "photographs",
-        bar_label="linear CKA",
-        fig_title=dataset,
-        ax=ax,
-        show=False,
-    )
-    ax.set(xlabel="", ylabel="")
-    for edge in (5.5, 11.5):
-        ax.axhline(edge, color="white", linewidth=1.5)
-        ax.axvline(edge, color="white", linewidth=1.5)
-    if dataset != "letters":
-        ax.set_yticks([])
-figure.savefig(folder / "similarity.png", dpi=150)
-plt.close(figure)
+shown = [("dataset", ["letters", "faces", "photographs"]), ("measure", "linear CKA")]
+pfa.plot_rdm(
+    pfa.df_filter(similarity, shown),
+    order=[(name,) for name in models],
+    groups={(name,): name.split()[0] for name in models},
+    labels={(name,): name.split(maxsplit=1)[1] for name in models},
+    bar_label="1 - linear CKA",
+    titles="dataset",
+    num_columns=3,
+    show=False,
+    save_opts=folder / "similarity.png",
+)
 
 # %%
 # Networks of the same objective are more alike on all five datasets, but by about 0.1 only; the
@@ -387,14 +379,12 @@ pfa.plot_heatmap(
     half=True,
     limits=(0, 1),
     bar=False,
-    fig_title="r over all pairs of networks",
+    fig_title="r over all pairs",
     ax=axes[0],
     show=False,
 )
 axes[0].set(xlabel="", ylabel="")
-pfa.plot_consistency_boxes(
-    linear, "objective", fig_title="r by sets of networks", ax=axes[1], show=False
-)
+pfa.plot_consistency_boxes(linear, "objective", fig_title="r by sets", ax=axes[1], show=False)
 figure.savefig(folder / "consistency.png", dpi=150)
 plt.close(figure)
 

@@ -176,13 +176,13 @@ print(f"mean {mean:.9f}; evenness p = {p_value:.3g}")
 
 figure, ax = plt.subplots(figsize=(6, 3.4), layout="constrained")
 bins = np.linspace(0, rdm.max(), 25)
-for name, places, color in (
-    ("most different", chosen["index"], "#d62728"),
-    ("evenly spread", even, "#1f77b4"),
-    ("random", [keys.index(key) for key in random_keys], "#7f7f7f"),
+for name, places, color, line in (
+    ("most different", chosen["index"], "#d55e00", "-"),
+    ("evenly spread", even, "#0072b2", "--"),
+    ("random", [keys.index(key) for key in random_keys], "#7f7f7f", "-"),
 ):
     values = pfa.get_upper_triang(rdm[np.ix_(places, places)])
-    ax.hist(values, bins, histtype="step", linewidth=1.8, color=color, label=name)
+    ax.hist(values, bins, histtype="step", linewidth=1.8, color=color, ls=line, label=name)
 ax.set(xlabel="dissimilarity (1 - r) at conv2", ylabel="pairs of 20 digits")
 ax.legend(frameon=False, loc="upper left")
 ax.spines[["top", "right"]].set_visible(False)
@@ -204,15 +204,21 @@ for name, places in (("all 300", range(300)), ("the 12", telling["index"])):
         *(row["matrix"].item()[np.ix_(places, places)] for row in fc1)
     )
 print({name: round(r, 3) for name, r in correlations.items()})
-pfa.plot_montage(
-    [paths[key] for key in telling["entry_key"]],
-    columns=6,
-    fig_title="12 digits on which the trained and the untrained network disagree",
+twelve = telling["entry_key"].tolist()
+pfa.plot_rdm(
+    pd.concat([pfa.subset_rdm_df(row, twelve) for row in fc1]),
+    order=pfa.linkage_order(pfa.subset_rdm_df(fc1[0], twelve)),
+    pictures=paths,
+    scale="rank",
+    titles="model",
     show=False,
     save_opts=folder / "disagreement.png",
 )
 
 # %%
+# In the order that suits the trained network, alike digits (dark cells) stand together. For the
+# untrained one, other pairs are alike.
+#
 # The same on the command line, for a stack in a file:
 #
 # .. code-block:: console

@@ -151,16 +151,19 @@ columns = [f"{effect}_eta2_mean" for effect in effects]
 print(etas.set_index(["model", "layer"])[columns].round(3).to_string())
 
 # %%
-titles = ["input", *layers[1:]]
-colors = {"digit": "#d62728", "place": "#1f77b4", "interaction": "#7f7f7f"}
-figure, axes = plt.subplots(1, 2, figsize=(8, 3.1), sharey=True, layout="constrained")
-for ax, (name, of_model) in zip(axes, etas.groupby("model", sort=False), strict=True):
-    for effect, column in zip(effects, columns, strict=True):
-        ax.plot(titles, of_model[column], "o-", color=colors[effect], label=effect)
-    ax.set(title=name, ylim=(0, 1))
-    ax.spines[["top", "right"]].set_visible(False)
-axes[0].set_ylabel("eta squared, mean of units")
-axes[1].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+long = etas.rename(columns=dict(zip(columns, effects, strict=True))).melt(
+    ["model", "layer"], effects, "effect", "eta squared, mean of units"
+)
+figure, axes = plt.subplots(1, 2, figsize=(7, 3.1), sharey=True, layout="constrained")
+for ax, name in zip(axes, models, strict=True):
+    pfa.plot_layers(
+        pfa.df_filter(long, ("model", name)),
+        "eta squared, mean of units",
+        lines="effect",
+        names={"original_rgb": "input"},
+        fig_title=name,
+        ax=ax,
+    )
 figure.savefig(folder / "etas.png", dpi=150)
 plt.close(figure)
 
@@ -236,21 +239,21 @@ accuracies = {
     curve: rows.pivot_table("acc", "model", "layer")[layers] for curve, rows in curves.items()
 }
 print(pd.concat(accuracies).round(3).to_string())
-looks = {
-    "digit, at its place": ("o--", colors["digit"]),
-    "digit, at a new place": ("o-", colors["digit"]),
-    "place, with a new digit": ("o-", colors["place"]),
-}
-figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.1), sharey=True, layout="constrained")
+long = pd.concat([rows.assign(curve=curve) for curve, rows in curves.items()])
+long = long.groupby(["model", "curve", "layer"], sort=False, as_index=False)["acc"].mean()
+figure, axes = plt.subplots(1, 2, figsize=(7, 3.1), sharey=True, layout="constrained")
 for ax, name in zip(axes, models, strict=True):
-    for curve, (style, color) in looks.items():
-        ax.plot(titles, accuracies[curve].loc[name], style, color=color, label=curve)
+    pfa.plot_layers(
+        pfa.df_filter(long, ("model", name)),
+        "acc",
+        lines="curve",
+        names={"original_rgb": "input"},
+        value_label="accuracy, mean of pairs",
+        fig_title=name,
+        ax=ax,
+    )
     ax.axhline(0.5, color="0.6", linewidth=1, zorder=0)
-    ax.set(title=name, ylim=(0.4, 1.02))
-    ax.spines[["top", "right"]].set_visible(False)
-axes[0].set_ylabel("accuracy, mean of pairs")
-axes[0].text(5, 0.505, "chance", color="0.4", ha="right", va="bottom")
-axes[1].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+axes[0].text(5, 0.505, "chance", color="0.4", ha="right", va="bottom", fontsize=7)
 figure.savefig(folder / "decoding.png", dpi=150)
 plt.close(figure)
 
@@ -283,14 +286,25 @@ def enlarged(pixels):
     return small.resize((64, 64), Image.Resampling.BICUBIC)
 
 
-pfa.my_mds(
-    pfa.df_filter(of_untrained, [("place", "upper left")]),
+pfa.plot_mds_panels(
+    of_untrained,
+    "place",
     cond_pics={(str(digit),): enlarged(digits.images[index[0]]) for digit, index in shown.items()},
-    plot_dots=False,
-    fig_title="digits by accuracy, untrained fc2",
-    fig_size=5,
+    pic_points=14,
     show=False,
     save_opts=folder / "digits_by_accuracy.png",
+)
+
+# %%
+# Each map is turned to the one before, so that digits keep their places as far as the accuracies
+# let them. Stress-1 is high: most pairs are told apart nearly always, and no plane has room for
+# ten digits that are all equally far from each other. ``plot_shepard`` shows what a map makes of
+# the dissimilarities: on the line it would be exact.
+
+pfa.plot_shepard(
+    pfa.df_filter(of_untrained, ("place", "upper left")),
+    show=False,
+    save_opts=folder / "digits_by_accuracy_shepard.png",
 )
 
 # %%

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import skimage.color
 import skimage.data
 import torch
@@ -233,16 +234,31 @@ pair = pfa.df_filter(colours, [("model", "trained"), ("layer", ["image", "block 
 gain = pfa.compare_fits(pair, people, method="spearman")
 print(gain[["layer_1", "layer_2", "difference", "ci_low", "ci_high", "p"]].round(3))
 
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.9), layout="constrained")
-shown = {"people (CIEDE2000)": people[0], "trained, block 0": pair["matrix"].iloc[1]}
-for ax, (title, matrix) in zip(axes, shown.items(), strict=True):
-    points = pfa.mds_coordinates(pfa.stack_from_matrices({title: matrix}, names))
-    ax.scatter(points["dim1"], points["dim2"], c=names, s=130, edgecolors="0.4", linewidths=0.5)
-    ax.set(title=title, xticks=[], yticks=[])
-    ax.set_aspect("equal", adjustable="datalim")
-    ax.spines[:].set_visible(False)
-figure.savefig(folder / "colour_maps.png", dpi=150)
-plt.close(figure)
+# %%
+# The two RDMs side by side, in one order and as ranks; and as maps, one turned to the other.
+
+of_people = pfa.stack_from_matrices({"people (CIEDE2000)": people[0]}, names)
+of_layers = pair.assign(name=["trained, image", "trained, block 0"])
+both = pd.concat([of_people, of_layers])[["name", "matrix", "entry_keys"]]
+pfa.plot_rdm(
+    both,
+    order=pfa.linkage_order(of_people),
+    pictures=patches,
+    scale="rank",
+    bar_label="rank of the difference",
+    num_columns=3,
+    show=False,
+    save_opts=folder / "colour_rdms.png",
+)
+pfa.plot_mds_panels(
+    both,
+    "name",
+    cond_pics=patches,
+    pic_points=8,
+    overlap="repel",
+    show=False,
+    save_opts=folder / "colour_maps.png",
+)
 
 # %%
 # The first block of the trained network holds plain colours apart much as people do, more than

@@ -211,7 +211,8 @@ class SideMarks:
                 continue
             along.add(Rectangle, *ends, facecolor=_BLANK, edgecolor=_FRAME, linewidth=0.4)
             self._label_blank(along, self.names[k], k, out)
-        along.add_lines(np.array(leaders), color="0.75", linewidth=0.3, zorder=0.5)
+        # Behind pictures, those in other lines too.
+        along.add_lines(np.array(leaders), color="0.75", linewidth=0.3, zorder=-0.5)
 
     def _label_blank(self, along: Along, name: str, place: float, out: float) -> None:
         """Write the name of an entry into its blank, or a question mark where it has no room."""
