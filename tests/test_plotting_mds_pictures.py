@@ -14,7 +14,7 @@ from scipy.spatial.distance import pdist, squareform
 import pytorch_feature_analysis as pfa
 from pytorch_feature_analysis.plotting import _fonts
 from pytorch_feature_analysis.plotting._paper import COLOURS
-from pytorch_feature_analysis.plotting._pictures import BLANK, Picture2D
+from pytorch_feature_analysis.plotting._pictures import BLANK, Picture2D, ink_box
 from pytorch_feature_analysis.plotting._projected import Leader3D, Picture3D
 
 
@@ -378,3 +378,61 @@ def test_wrong_arguments_are_named(given, error, message):
     with pytest.raises(error, match=message):
         pfa.rdm_mds(far_apart(), show=False, **given)
     assert plt.get_fignums() == []
+
+
+def on_paper(colour, box, size=40):
+    """A picture of a rectangle of colour on white paper."""
+    picture = Image.new("RGB", (size, size), "white")
+    picture.paste(Image.new("RGB", (box[2] - box[0], box[3] - box[1]), colour), box[:2])
+    return picture
+
+
+def test_ink_is_what_is_not_transparent():
+    picture = np.zeros((20, 40, 4), dtype=np.uint8)
+    picture[2:6, 10:20, 3] = 255
+    # By hand: from -10 to 0 across and from 4 to 8 up, of a longer side of 40.
+    np.testing.assert_allclose(ink_box(picture), [-10 / 40, 4 / 40, 0, 8 / 40])
+    np.testing.assert_allclose(ink_box(picture, is_framed=True), [-0.5, -0.25, 0.5, 0.25])
+    np.testing.assert_allclose(ink_box(np.zeros_like(picture)), [-0.5, -0.25, 0.5, 0.25])
+
+
+def extents(ax):
+    return np.array([image.get_extent() for image in pictures_of(ax)])
+
+
+def a_pair(distance):
+    """Two points near each other between two far apart, and the keys of the two."""
+    at = (1 - distance) / 2
+    row = stack_of(np.array([[0.0, 0.0], [1.0, 0.0], [at, 0.0], [1 - at, 0.0]]))
+    return row, row.loc[0, "entry_keys"][2:]
+
+
+def test_white_paper_around_a_picture_moves_nothing():
+    row, keys = a_pair(0.1)
+    # Their paper lies over each other, their ink does not.
+    options = {
+        "cond_pics": dict.fromkeys(keys, on_paper("red", (15, 15, 25, 25))),
+        "pic_size": 0.25,
+    }
+    as_they_are = extents(drawn(row, **options))
+    np.testing.assert_allclose(extents(drawn(row, overlap="repel", **options)), as_they_are)
+    # Frames are drawn round the paper.
+    framed = extents(drawn(row, overlap="repel", add_pic_border=True, **options))
+    assert np.abs(framed - as_they_are).max() > 0.01
+
+
+# Left, top, right and bottom in pixels of 40: each lies towards the other, or away from it.
+@pytest.mark.parametrize(
+    "inks", [[(0, 9, 20, 29), (20, 9, 40, 29)], [(20, 9, 40, 29), (0, 9, 20, 29)]]
+)
+@pytest.mark.parametrize("overlap", ["repel", "shrink"])
+def test_ink_that_is_off_the_middle_is_kept_clear(overlap, inks):
+    row, keys = a_pair(0.1)
+    pictures = {key: on_paper("red", ink) for key, ink in zip(keys, inks, strict=True)}
+    ax = drawn(row, cond_pics=pictures, pic_size=0.3, overlap=overlap)
+    boxes = []
+    for (left, right, _, top), ink in zip(extents(ax), inks, strict=True):
+        pixel = (right - left) / 40
+        across, down = left + pixel * np.array(ink[::2]), top - pixel * np.array(ink[1::2])
+        boxes.append([across[0], down[1], across[1], down[0]])
+    assert count_overlaps(boxes, slack=1e-9) == 0

@@ -53,7 +53,7 @@ class Arrangement:
 
 def arrange(
     centres: np.ndarray,
-    sides: np.ndarray,
+    inks: np.ndarray,
     scales: np.ndarray,
     borders: np.ndarray,
     *,
@@ -68,8 +68,8 @@ def arrange(
     ----------
     centres
         (n_pictures, 2), in pixels.
-    sides
-        (n_pictures, 2), width and height where the longer side is 1.
+    inks
+        (n_pictures, 4), what is to be kept clear of each, as of `ink_box`.
     scales
         (n_pictures,), pixels of a data unit there.
     borders
@@ -83,17 +83,20 @@ def arrange(
     point
         Pixels of a point.
     """
-    boxes = size * sides * scales[:, None]
-    longest = float(boxes.max(axis=1).mean())
+    longest = size * float(scales.mean())
+    inks = size * inks * scales[:, None]
+    boxes, middles = inks[:, 2:] - inks[:, :2], (inks[:, :2] + inks[:, 2:]) / 2
     wanted = 1.0
     if overlap == "shrink":
-        wanted = common_scale(centres, boxes)
+        # Pictures shrink towards their own middle.
+        wanted = common_scale(centres, boxes + 2 * np.abs(middles))
     elif overlap == "repel":
         wanted = min(1.0, float(np.sqrt(_FULL * area / boxes.prod(axis=1).sum())))
     factor = max(wanted, min(1.0, _LEAST * point / longest))
     moves = np.zeros_like(centres)
     if overlap == "repel":
         room = point * (borders + _BETWEEN)
-        moves = (separate(centres, factor * boxes + room[:, None]) - centres) / scales[:, None]
+        middles = centres + factor * middles
+        moves = (separate(middles, factor * boxes + room[:, None]) - middles) / scales[:, None]
     too_small = overlap == "shrink" and factor > wanted
     return Arrangement(factor * size, moves, factor * longest / point, factor, too_small)

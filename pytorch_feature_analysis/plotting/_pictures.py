@@ -25,6 +25,8 @@ INTERPOLATION = "antialiased"
 BLANK = np.full((8, 8, 4), (240, 240, 240, 255), dtype=np.uint8)
 """In the place of a picture that is not there."""
 _MOST_LISTED = 3
+# Of 255: what is no more opaque than this is not seen.
+_FAINT = 25
 
 
 def load_pictures(
@@ -118,6 +120,22 @@ def picture_sides(picture: np.ndarray, size: float) -> tuple[float, float]:
     """Width and height of a picture whose longer side is `size`."""
     height, width = picture.shape[:2]
     return size * width / max(width, height), size * height / max(width, height)
+
+
+def ink_box(picture: np.ndarray, *, is_framed: bool = False) -> np.ndarray:
+    """Give what of a picture can be seen: its left, bottom, right and top end, (4,).
+
+    They are distances from the middle, to the right and up, where the longer side is 1. Of one
+    with a frame all can be seen.
+    """
+    height, width = picture.shape[:2]
+    seen = picture[..., 3] > _FAINT
+    if is_framed or not seen.any():
+        seen = np.ones_like(seen)
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    across = np.array([columns[0], columns[-1] + 1]) - width / 2
+    up = height / 2 - np.array([rows[-1] + 1, rows[0]])
+    return np.column_stack([across, up]).ravel() / max(width, height)
 
 
 class Picture2D(AxesImage):

@@ -19,7 +19,7 @@ from pytorch_feature_analysis.plotting._dots import dot_groups
 from pytorch_feature_analysis.plotting._figure import root_figure, wrap
 from pytorch_feature_analysis.plotting._labels import place_labels
 from pytorch_feature_analysis.plotting._paper import columns_that_fit
-from pytorch_feature_analysis.plotting._pictures import picture_sides
+from pytorch_feature_analysis.plotting._pictures import ink_box
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,8 +82,8 @@ class PointMap(ABC):
         self._size = 0.0
         self._points: float | None = None
         self._overlap = "allow"
-        # As they are given, and widths of frames in points.
-        self._loaded: dict[Hashable, np.ndarray] = {}
+        # What is seen of each, as of `ink_box`, and widths of frames in points.
+        self._inks: dict[Hashable, np.ndarray] = {}
         self._borders: dict[Hashable, float] = {}
         self._colours: dict[Hashable, Any] = {}
         self._arrangement: Arrangement | None = None
@@ -169,11 +169,12 @@ class PointMap(ABC):
         """
         self._shift = np.array(offset, dtype=float)
         self._size, self._points, self._overlap = size, points, overlap
-        self._loaded, self._colours = dict(pictures), dict(colours or {})
+        self._colours = dict(colours or {})
         self._borders = {key: float(frame["linewidth"]) for key, frame in frames.items()}
         for key, picture in pictures.items():
             if key in self._places:
                 self._pictures[key] = self._add_picture(key, picture, size, frames.get(key))
+                self._inks[key] = ink_box(picture, is_framed=key in frames)
 
     def draw_dots(
         self,
@@ -326,7 +327,7 @@ class PointMap(ABC):
             size = self._points * point / float(scales.mean())
         self._arrangement = arrange(
             np.array([place for place, _ in seen]) + self._shift * scales[:, None],
-            np.array([picture_sides(self._loaded[key], 1.0) for key in keys]),
+            np.array([self._inks[key] for key in keys]),
             scales,
             np.array([self._borders.get(key, 0.0) for key in keys]),
             size=size,
@@ -345,7 +346,7 @@ class PointMap(ABC):
         for key in self._moved:
             middle, scale = self._on_screen(self._places[key])
             point = middle + self._shift * scale
-            box = self._anchor(key)
+            box = self._ink_on_screen(key)
             end = np.clip(point, box[:2], box[2:])
             if (end != point).any():
                 colour = self._colours.get(key, "0.35")
@@ -380,6 +381,11 @@ class PointMap(ABC):
 
     def _picture_boxes(self) -> np.ndarray:
         return _rows([p.get_window_extent().extents for p in self._pictures.values()], 4)
+
+    def _ink_on_screen(self, key: Hashable) -> np.ndarray:
+        box = self._anchor(key)
+        middle, longest = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]).max()
+        return np.tile(middle, 2) + longest * self._inks[key]
 
     def _anchor(self, key: Hashable) -> np.ndarray:
         """Return the box that a label stands by: the picture, or the middle of the dot."""

@@ -136,11 +136,12 @@ def rdm_mds(
         Where to draw, three-dimensional for ``dims=3``. It is left to the caller to show. By
         default a figure is made.
     overlap : {'allow', 'shrink', 'repel'}, default 'allow'
-        What happens to pictures that hide each other. 'allow': nothing. 'shrink': all are made
-        smaller alike, until none overlaps another, but no smaller than 6 points; a log line says
-        if they still do then. 'repel': they are moved the least to be clear of each other, and a
-        thin line leads from a picture to a small dot where it belongs; they are made smaller where
-        they would fill more than a quarter of the axes. In 3-D this is of the present view.
+        What happens to pictures that hide each other, their transparent margins aside. 'allow':
+        nothing. 'shrink': all are made smaller alike, until none overlaps another, but no smaller
+        than 6 points; a log line says if they still do then. 'repel': they are moved the least to
+        be clear of each other, and a thin line leads from a picture to a small dot where it
+        belongs; they are made smaller where they would fill more than a quarter of the axes. In
+        3-D this is of the present view.
     pic_points : float, optional
         Longer side of a picture in points, 1/72 inch, instead of `pic_size`; in 3-D that of one
         in the middle.
