@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
@@ -18,12 +19,14 @@ from pytorch_feature_analysis.comparisons import get_similarity_rdms
 from pytorch_feature_analysis.consistency import get_consistency
 from pytorch_feature_analysis.consistency_contrasts import compare_consistency
 from pytorch_feature_analysis.consistency_rdms import get_consistency_rdms
-from pytorch_feature_analysis.csv_files import write_table
+from pytorch_feature_analysis.csv_files import EXACT, write_table
+from pytorch_feature_analysis.feature_files import feature_path
 from pytorch_feature_analysis.feature_store import read_features
 from pytorch_feature_analysis.features import extract_features
 from pytorch_feature_analysis.fingerprints import fingerprint
 from pytorch_feature_analysis.model_probes import probe_models
 from pytorch_feature_analysis.performance import link_to_performance
+from pytorch_feature_analysis.probe_table import RESULTS
 from pytorch_feature_analysis.stack_files import read_rdms, write_rdms
 from pytorch_feature_analysis.study_file import Study, read_study, splits_of
 
@@ -95,10 +98,13 @@ def plan_study(path: str | os.PathLike[str]) -> pd.DataFrame:
     rows = []
     for step in _steps(study):
         if step == "features":
-            total = sum(map(len, map(splits_of, study.datasets.values())))
-            total *= len(study.model_names())
-            there = len(_files(study.out / "features"))
-            state = f"{there} of {total} files"
+            files = [
+                feature_path(study.out / "features", dataset, model, split)
+                for dataset, given in study.datasets.items()
+                for split in splits_of(given)
+                for model in study.model_names()
+            ]
+            state = f"{sum(file.exists() for file in files)} of {len(files)} files"
             what = f"{len(study.model_names())} models, {len(study.datasets)} datasets"
         else:
             state = "done" if _is_done(study, step, made) else "to do"
@@ -219,13 +225,14 @@ def run_study(
                 raise ValueError(
                     f"the step '{step}' needs the results of '{before}': run it first."
                 )
-        key = _key(study, step)
-        is_done = step != "features" and _is_done(study, step, _read_made(study))
-        if is_done:
-            logger.info("'%s' is done.", step)
-        made = False if is_done else _RUN[step](study, num_cores, progress)
-        if not is_done:
+        # Which features there are already is told file by file.
+        made = step == "features" or not _is_done(study, step, _read_made(study))
+        if made:
+            key = _key(study, step)
+            made = _RUN[step](study, num_cores, progress)
             _note_made(study, step, key)
+        else:
+            logger.info("'%s' is done.", step)
         paths = [os.fspath(study.out / name) for name in OUTPUTS[step]]
         rows.append({"step": step, "made": made, "writes": paths})
     return pd.DataFrame(rows)
@@ -273,12 +280,10 @@ def _consistency(study: Study, _num_cores: NumCores, _progress: bool) -> bool:
     stack = read_rdms(study.out / "similarity.parquet")
     table = get_consistency(stack, study.model_table, **options)
     write_table(table, study.out / "consistency.csv")
-    own = {
-        key: options[key]
-        for key in ("anchors", "method", "intersect", "symmetrize")
-        if key in options
-    }
-    rdms = get_consistency_rdms(stack, study.model_table, options.get("by"), **own)
+    # The draws and intervals are of the table alone.
+    taken = inspect.signature(get_consistency_rdms).parameters
+    own = {key: value for key, value in options.items() if key in taken}
+    rdms = get_consistency_rdms(stack, study.model_table, **own)
     write_rdms(rdms, study.out / "consistency_rdms.parquet")
     write_table(compare_consistency(table), study.out / "consistency_tests.csv")
     return True
@@ -304,7 +309,15 @@ def _probes(study: Study, num_cores: NumCores, progress: bool) -> bool:
 
 def _performance(study: Study, _num_cores: NumCores, _progress: bool) -> bool:
     stack = read_rdms(study.out / "similarity.parquet")
-    probes = pd.read_csv(study.out / "probes.csv")
+    # Names stay the text that they are: '01' is no number, and 'NA' not missing.
+    names = dict.fromkeys(("dataset", "model"), str)
+    probes = pd.read_csv(
+        study.out / "probes.csv",
+        dtype=names,
+        keep_default_na=False,
+        na_values=dict.fromkeys(RESULTS, ""),
+        **EXACT,
+    )
     table = link_to_performance(stack, probes, **study.options["performance"])
     write_table(table, study.out / "performance.csv")
     return True
@@ -322,6 +335,11 @@ _RUN: dict[str, Callable[[Study, NumCores, bool], bool]] = {
 def _read_features(
     study: Study, splits: Sequence[str] | None, subsets: Mapping[str, Any] | None = None
 ) -> pd.DataFrame:
+    if splits is None:
+        # The store may have more, of earlier studies.
+        splits = list(
+            dict.fromkeys(s for given in study.datasets.values() for s in splits_of(given))
+        )
     return read_features(
         study.out / "features",
         datasets=list(study.datasets),
@@ -341,15 +359,20 @@ def _measure(given: Any) -> Any:
 
 
 def _key(study: Study, step: str) -> str:
-    """Digest of all that a step's results depend on: its settings, and the files it reads."""
+    """Digest of all that a step's results depend on: its settings, and what it reads."""
     read = [
         (os.fspath(file.relative_to(study.out)), file.stat().st_size, file.stat().st_mtime_ns)
         for before in _INPUTS[step]
         for name in OUTPUTS[before]
         for file in _files(study.out / name)
     ]
+    # The store may have the features of others too.
+    chosen = [study.model_names(), {name: [*splits_of(of)] for name, of in study.datasets.items()}]
+    subsets = study.subsets() if step == "similarity" else {}
+    positions = {name: file.read_text(encoding="utf-8") for name, file in subsets.items()}
+    settings = json.dumps([study.options[step], chosen, positions], sort_keys=True, default=str)
     table = None if study.model_table is None else study.model_table.to_json()
-    return fingerprint([json.dumps(study.options[step], sort_keys=True, default=str), table, read])
+    return fingerprint([settings, table, read])
 
 
 def _files(path: Path) -> list[Path]:
