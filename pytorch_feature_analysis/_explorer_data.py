@@ -51,7 +51,8 @@ def choices_of(stack: pd.DataFrame, columns: Sequence[str] | None) -> dict[str, 
             seen.add(places)
             chosen[str(name)] = texts
     if len(set(zip(*chosen.values(), strict=True)) if chosen else {()}) < len(stack):
-        chosen[_ROW_NUMBER] = [str(k + 1) for k in range(len(stack))]
+        name = _ROW_NUMBER if _ROW_NUMBER not in chosen else f"{_ROW_NUMBER} number"
+        chosen[name] = [str(k + 1) for k in range(len(stack))]
     return chosen
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import logging
+import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -88,7 +89,8 @@ class Thumbnails:
 
     def number(self, key: Hashable, source: Any) -> int:
         """Return the number of a picture; one that several entries share has one number."""
-        identity = str(source) if isinstance(source, (str, bytes)) else id(source)
+        is_path = isinstance(source, (str, bytes, os.PathLike))
+        identity = os.fsdecode(source) if is_path else id(source)
         if identity not in self._numbers:
             self._numbers[identity] = len(self._sources)
             self._sources.append((key, source))

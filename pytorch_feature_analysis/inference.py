@@ -323,6 +323,7 @@ def compare_fits(
             " `compare_to_reference`."
         )
     names = [name for name in labels if len({frozen(row.labels[name]) for row in rows}) > 1]
+    check_free(names, ["r"], argument="rdm_df")
     odd = next((row for row in rows if set(row.entry_keys) != set(rows[0].entry_keys)), None)
     if odd is not None:
         raise ValueError(

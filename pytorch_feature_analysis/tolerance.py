@@ -20,6 +20,7 @@ from pytorch_feature_analysis._checks import (
     check_random_state,
     child_generator,
 )
+from pytorch_feature_analysis.missing_cells import finite_or_nan
 from pytorch_feature_analysis.rdm_stack import checked_stack, in_words
 
 # Pairs times relabelings that are worked on at a time: 32 megabytes.
@@ -57,8 +58,8 @@ def compute_tolerances(input_df: pd.DataFrame, *, allow_missing: bool = False) -
             The two are exact negatives. Within [-1, 1] where no dissimilarity is negative. NaN
             where D + S is 0, where no pair is left, and in rows that have not this factor.
         tolerance_missing_pairs : int
-            Pairs, of those that D and S are means of, whose dissimilarity is NaN. They are left
-            out.
+            Pairs, of those that D and S are means of, whose dissimilarity is missing (NaN or
+            infinite). They are left out.
 
     Raises
     ------
@@ -102,6 +103,7 @@ def compute_tolerances(input_df: pd.DataFrame, *, allow_missing: bool = False) -
             row = f"`input_df`: the row at position {k} (index {stack.index[k]!r})"
             designs[id(labels)] = _crossing(labels, row, allow_missing)
         (first, second), first_differs, second_differs = designs[id(labels)]
+        matrix = finite_or_nan(matrix)
         by_first, by_second = matrix[first_differs], matrix[second_differs]
         missing.append(int(np.isnan(by_first).sum() + np.isnan(by_second).sum()))
         index = _contrast(_nanmean(by_first), _nanmean(by_second))
@@ -142,7 +144,7 @@ def category_index(
         A new frame with the rows and columns of `input_df` and, behind them,
 
         ``{variable}_within``, ``{variable}_between`` : float
-            The two means. NaN dissimilarities are left out.
+            The two means. Missing dissimilarities (NaN or infinite) are left out.
         ``{variable}_category_index`` : float
             0: no trace of the categories; 1: entries of one category are identical; negative:
             they are further apart than those of different ones. Within [-1, 1] where no
@@ -204,7 +206,7 @@ def category_index(
         ranks = {category: rank for rank, category in enumerate(dict.fromkeys(categories))}
         codes = np.array([ranks[category] for category in categories])
         above = np.triu_indices(len(codes), k=1)
-        pairs = np.array([matrices[k][above] for k in members]).T
+        pairs = finite_or_nan(np.array([matrices[k][above] for k in members])).T
         within, between = _means_by_category(codes[None], above, pairs)
         index = _contrast(within=within, between=between)
         found[f"{variable}_within"][members] = within[0]

@@ -183,6 +183,12 @@ def test_rows_that_are_alike_in_all_columns_are_numbered(rng, page):
     data = page(stack)
     assert data["columns"][1] == {"name": "row", "values": ["1", "2", "3"]}
     assert page(stack[:1])["columns"] == []
+    # A column of that name keeps its values.
+    own = page(stack.assign(row=["p", "p", "q"], layer="a"))
+    assert own["columns"] == [
+        {"name": "row", "values": ["p", "q"]},
+        {"name": "row number", "values": ["1", "2", "3"]},
+    ]
 
 
 def test_rows_of_several_sets_of_entries_share_what_they_have_in_common(rng, page):
@@ -233,7 +239,7 @@ def test_pictures_are_small_and_each_is_there_once(rng, page, tmp_path):
     stack = small_stack(rng)
     keys = stack["entry_keys"][0]
     pictures = saved_pictures(tmp_path, keys[:3], size=(4000, 3000))
-    pictures[keys[3]] = pictures[keys[0]]
+    pictures[keys[3]] = Path(pictures[keys[0]])
     data = page(stack, pictures)
     assert data["sets"] == [{"entries": [0, 1, 2, 3, 4], "pictures": [0, 1, 2, 0, -1]}]
     assert [picture_of(uri).size for uri in data["pictures"]] == [(256, 192)] * 3

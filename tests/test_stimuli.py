@@ -133,6 +133,11 @@ def test_disagreement_is_the_lowest_correlation_of_ranks(seed):
     assert expected == sorted(expected, reverse=True)
 
 
+def test_a_correlation_that_is_not_defined_is_nan():
+    chosen = pfa.max_disagreement(stack(1 - np.eye(5)), stack(noise(5)), 3)
+    assert chosen["correlation"].isna().all()
+
+
 def test_disagreement_heeds_categories_and_named_stimuli():
     rows = stack(noise(12), noise(12, 1))
     options = {"must_include": [("s1", "b")], "exclude": [("s0", "a")], "groups": ("kind", 3)}
