@@ -41,11 +41,10 @@ def check_name(
     listed = ", ".join(str(item) for item in allowed) or "(none)"
     close = difflib.get_close_matches(str(name), [str(item) for item in allowed], n=1, cutoff=0.5)
     hint = f" Did you mean '{close[0]}'?" if close else ""
+    article = "an" if what[0] in "aeio" else "a"
     raise ValueError(
-        f"`{argument}` names {name!r}, which is not a {what}{owner}.{hint} There is: {listed}."
-        if len(allowed) == 1
-        else f"`{argument}` names {name!r}, which is not a {what}{owner}.{hint}"
-        f" There are: {listed}."
+        f"`{argument}` names {name!r}, which is not {article} {what}{owner}.{hint}"
+        f" There {'is' if len(allowed) == 1 else 'are'}: {listed}."
     )
 
 

@@ -127,9 +127,10 @@ LEVELS = {
     "6d": ["demo_digits", "demo_figures"],
     "6e": ["demo"],
     "7a": ["_cli_arguments", "_cli_messages", "_cli_options"],
-    "7b": ["_cli_explore", "_cli_maps", "_cli_pick", "_cli_rdm", "_cli_study", "_cli_units"],
-    "7c": ["cli"],
-    "7d": ["__main__"],
+    "7b": ["_cli_entries"],
+    "7c": ["_cli_explore", "_cli_maps", "_cli_pick", "_cli_rdm", "_cli_study", "_cli_units"],
+    "7d": ["cli"],
+    "7e": ["__main__"],
 }
 
 # Slow to import, or wanted by few: where each may be imported at all, and never at the top of a

@@ -329,14 +329,14 @@ def test_the_commands_say_what_they_do(folder):
         ("similarity", "similarity.parquet"),
         ("consistency", "consistency.csv"),
         ("probe", "probes.csv"),
+        ("performance", "performance.csv"),
     ):
         code, said = command(name, file, "-q")
         assert (code, "made" in said) == (0, True), said
         assert (folder / "results" / written).exists()
     code, said = command("study", file, "-q")
     assert code == 0
-    assert said.count("was there") == 4
-    assert said.count("made") == 1
+    assert said.count("was there") == 5
     (folder / "study.toml").write_text(STUDY.replace("[probes]", "[probe]"))
     code, said = command("study", file, "--dry-run")
     assert code == 2
