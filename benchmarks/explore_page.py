@@ -70,7 +70,7 @@ def main() -> None:
         start = time.perf_counter()
         page = pfa.explore(stack, pictures, folder / "page.html", progress=False)
         written = time.perf_counter() - start
-        peer = pfa.explore(least, out=folder / "peer.html", progress=False)
+        peer = pfa.explore(least, out_fname=folder / "peer.html", progress=False)
         size = page.stat().st_size
         bare = 4 * 4 / 3 * N_ROWS * N_STIMULI * (N_STIMULI - 1) / 2
         what = f"explore, {N_ROWS} RDMs of {N_STIMULI} stimuli with photographs"

@@ -26,7 +26,6 @@ from pytorch_feature_analysis.rdm_stack import checked_stack
     cls=Step,
     says={
         "path": "STACK",
-        "stack": "STACK",
         "rdm_df": "STACK",
         "columns": "--where",
         "pictures": "--pictures",
@@ -52,6 +51,7 @@ from pytorch_feature_analysis.rdm_stack import checked_stack
 @seed_option("the starts of the embedding")
 @click.option(
     "--out",
+    "out_fname",
     default="explore.html",
     show_default=True,
     metavar="FILE",
@@ -63,17 +63,17 @@ def explore(
     where: tuple[str, ...],
     folder: str | None,
     pattern: str | None,
-    out: str,
+    out_fname: str,
     quiet: bool,
     **options: Any,
 ) -> None:
     """Write a page to explore the RDMs of a stack in a browser."""
     table = read_pictures(folder, pattern)
-    check_writable(out, argument="out")
+    check_writable(out_fname, argument="out_fname")
     stack = checked_stack(read_where(path, where))
     pictures = None if table is None else _pictures_of_rows(table, stack)
-    write_page(stack, pictures, out, progress=show_bars(quiet), **options)
-    click.echo(f"{out}: {counted(stack, 'RDM')}")
+    write_page(stack, pictures, out_fname, progress=show_bars(quiet), **options)
+    click.echo(f"{out_fname}: {counted(stack, 'RDM')}")
 
 
 def _pictures_of_rows(table: pd.DataFrame, stack: pd.DataFrame) -> list[tuple[Any, ...]]:

@@ -34,7 +34,7 @@ def choices_of(stack: pd.DataFrame, columns: Sequence[str] | None) -> dict[str, 
     for. Rows that are alike in all of them are told apart by their number.
     """
     if columns is not None:
-        check_columns(stack, columns, argument="stack")
+        check_columns(stack, columns, argument="rdm_df")
         chosen = {name: _texts(stack[name]) for name in columns}
     else:
         chosen = {}
@@ -91,7 +91,7 @@ def check_maps(stack: pd.DataFrame, symmetrize: bool) -> list[np.ndarray]:
     matrices = [finite_or_nan(matrix) for matrix in stack["matrix"]]
     if not symmetrize:
         for k, matrix in enumerate(matrices):
-            check_symmetric(matrix, what=f"The matrix in row {k} of `stack`", one_sided=True)
+            check_symmetric(matrix, what=f"The matrix in row {k} of `rdm_df`", one_sided=True)
     return matrices
 
 

@@ -50,8 +50,8 @@ def sources_by_row(
     if not any(rows):
         raise ValueError(
             f"`pictures` has {len(sets)} image sets, and the labels of none are in a row of"
-            f" `stack`; the first has {sets[0][0]!r}. Give a dict of pictures by entry key, or the"
-            " image sets that the RDMs are of."
+            f" `rdm_df`; the first has {sets[0][0]!r}. Give a dict of pictures by entry key, or"
+            " the image sets that the RDMs are of."
         )
     used = {key: None for images in rows for key in images}
     by_entry(used, keys, argument="pictures")

@@ -33,9 +33,9 @@ _SMALLEST_PICTURE = 16
 
 
 def explore(
-    stack: pd.DataFrame,
+    rdm_df: pd.DataFrame,
     pictures: Mapping[Any, Any] | Sequence[tuple[Any, ...]] | None = None,
-    out: str | os.PathLike[str] = "explore.html",
+    out_fname: str | os.PathLike[str] = "explore.html",
     *,
     columns: Sequence[str] | None = None,
     step: str | None = None,
@@ -57,13 +57,13 @@ def explore(
 
     Parameters
     ----------
-    stack : DataFrame
+    rdm_df : DataFrame
         A stack of RDMs of any order; rows may have different entries.
     pictures : dict or list of image sets, optional
         Pictures by entry key, as `rdm_mds` takes them: paths, PIL images or arrays. Or image sets
         of `package_image_sets`, each for the rows whose columns have its labels. Entries without
         one have their label.
-    out : str or Path, default 'explore.html'
+    out_fname : str or Path, default 'explore.html'
         The page. A file that is there is replaced once the new one is whole.
     columns : list of str, optional
         What a row is chosen by; default all columns in which rows differ, without those that
@@ -99,7 +99,7 @@ def explore(
         The stack has no rows; a matrix is not symmetric and `symmetrize` is False; `pictures` or
         `labels` name no entry of the stack.
     FileNotFoundError, PermissionError
-        `out` cannot be written, which is found out before any work.
+        `out_fname` cannot be written, which is found out before any work.
 
     See Also
     --------
@@ -126,21 +126,21 @@ def explore(
     ...     'entry_keys': [('cat', 'dog', 'cup', 'hat', 'pen')] * 2,
     ... })
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     page = pfa.explore(stack, out=pathlib.Path(folder) / 'page.html', progress=False)
+    ...     page = pfa.explore(stack, out_fname=pathlib.Path(folder) / 'page.html', progress=False)
     ...     page.name, page.stat().st_size > 1_000_000
     ('page.html', True)
     """
-    path = check_writable(out, argument="out")
+    path = check_writable(out_fname, argument="out_fname")
     _check_bokeh()
-    checked = checked_stack(stack, argument="stack")
+    checked = checked_stack(rdm_df, argument="rdm_df")
     if not len(checked):
-        raise ValueError("`stack` must have a row at least, and has none: no row passed a filter.")
+        raise ValueError("`rdm_df` has no rows, so there is nothing to explore.")
     check_name(method, ("metric", "classical"), argument="method", what="method of scaling")
     check_count(num_starts, argument="num_starts")
     side = check_count(picture_size, argument="picture_size", minimum=_SMALLEST_PICTURE)
     if columns is not None:
         columns = check_sequence(columns, argument="columns", of="names of columns")
-    choices = choices_of(stack, columns)
+    choices = choices_of(rdm_df, columns)
     variables = variables_of_keys(checked)
     keys = list(variables)
     own_labels = by_entry(labels, keys, argument="labels")

@@ -98,7 +98,7 @@ def test_what_is_not_symmetric_is_kept_square_and_needs_symmetrize(rng, page):
     matrix = stack["matrix"][1].copy()
     matrix[0, 3] += 0.5
     stack["matrix"] = [stack["matrix"][0], matrix]
-    with pytest.raises(ValueError, match=r"row 1 of `stack` is not symmetric.*`symmetrize`=True"):
+    with pytest.raises(ValueError, match=r"row 1 of `rdm_df` is not symmetric.*`symmetrize`=True"):
         page(stack)
     row = page(stack, symmetrize=True)["rows"][1]
     assert row["square"] is True
@@ -227,7 +227,7 @@ def test_the_title_is_that_given_or_the_name_of_the_stack(rng, tmp_path):
         ("colours", stack.assign(df_name="colours"), {}),
         ("<i>Mine &amp;", stack, {"title": "<i>Mine &"}),
     ):
-        path = pfa.explore(frame, out=tmp_path / "a.html", progress=False, **options)
+        path = pfa.explore(frame, out_fname=tmp_path / "a.html", progress=False, **options)
         shown = expected.replace("<i>", "&lt;i&gt;")
         assert f"<title>{shown}</title>" in path.read_text(encoding="utf-8")
 
@@ -365,7 +365,7 @@ def test_names_and_labels_that_hold_markup_are_data_alone(rng, tmp_path):
     Image.new("RGB", (5, 5)).save(picture)
     pictures = {HOSTILE[0]: picture, HOSTILE[1]: tmp_path / "<b>nowhere<b>.png"}
     path = pfa.explore(stack, pictures, tmp_path / "a.html", progress=False)
-    plain = pfa.explore(small_stack(rng), out=tmp_path / "b.html", progress=False)
+    plain = pfa.explore(small_stack(rng), out_fname=tmp_path / "b.html", progress=False)
     # The same tags with the same attributes as in a page without any of it.
     assert [tag for tag, _ in tags_of(path).found] == [tag for tag, _ in tags_of(plain).found]
     assert not any(name.startswith("on") for _, at in tags_of(path).found for name in at)
@@ -382,7 +382,7 @@ def test_names_and_labels_that_hold_markup_are_data_alone(rng, tmp_path):
 
 
 def test_the_policy_lets_the_two_scripts_of_the_page_run_and_fetches_nothing(rng, tmp_path):
-    tags = tags_of(pfa.explore(small_stack(rng), out=tmp_path / "a.html", progress=False))
+    tags = tags_of(pfa.explore(small_stack(rng), out_fname=tmp_path / "a.html", progress=False))
     (policy,) = [a["content"] for tag, a in tags.found if a.get("http-equiv")]
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
     assert rules["default-src"] == "'none'"
@@ -408,10 +408,10 @@ def test_the_scripts_of_the_page_make_no_markup_of_text():
 
 def test_a_target_that_cannot_be_written_is_refused_before_any_work(rng, tmp_path, monkeypatch):
     monkeypatch.setattr(explorer, "checked_stack", lambda *_, **__: pytest.fail("work was done"))
-    with pytest.raises(FileNotFoundError, match=r"`out` is '.*', but there is no folder"):
-        pfa.explore(small_stack(rng), out=tmp_path / "no" / "a.html")
+    with pytest.raises(FileNotFoundError, match=r"`out_fname` is '.*', but there is no folder"):
+        pfa.explore(small_stack(rng), out_fname=tmp_path / "no" / "a.html")
     with pytest.raises(IsADirectoryError, match="Add a file name to it"):
-        pfa.explore(small_stack(rng), out=tmp_path)
+        pfa.explore(small_stack(rng), out_fname=tmp_path)
 
 
 def test_a_page_that_is_there_is_replaced_whole_or_not_at_all(rng, tmp_path, monkeypatch):
@@ -424,9 +424,9 @@ def test_a_page_that_is_there_is_replaced_whole_or_not_at_all(rng, tmp_path, mon
     with monkeypatch.context() as patched:
         patched.setattr(explorer, "render_page", fail)
         with pytest.raises(RuntimeError, match="half way"):
-            pfa.explore(small_stack(rng), out=path, progress=False)
+            pfa.explore(small_stack(rng), out_fname=path, progress=False)
     assert path.read_text() == "the old one"
-    assert pfa.explore(small_stack(rng), out=str(path), progress=False) == path
+    assert pfa.explore(small_stack(rng), out_fname=str(path), progress=False) == path
     assert path.read_bytes().startswith(b"<!doctype html>")
     assert list(tmp_path.iterdir()) == [path]
 
@@ -434,7 +434,7 @@ def test_a_page_that_is_there_is_replaced_whole_or_not_at_all(rng, tmp_path, mon
 def test_the_same_call_writes_the_same_page(rng, tmp_path):
     stack = small_stack(rng)
     one, two = (
-        pfa.explore(stack, out=tmp_path / name, progress=False).read_bytes() for name in "ab"
+        pfa.explore(stack, out_fname=tmp_path / name, progress=False).read_bytes() for name in "ab"
     )
     assert one == two
 
@@ -467,7 +467,7 @@ def test_a_single_entry_is_a_page_too(page):
 @pytest.mark.parametrize(
     ("options", "kind", "words"),
     [
-        ({"columns": ["laier"]}, ValueError, "`stack` has no column 'laier'"),
+        ({"columns": ["laier"]}, ValueError, "`rdm_df` has no column 'laier'"),
         ({"columns": "layer"}, TypeError, "`columns` must be a list of names of columns"),
         ({"step": "laier"}, ValueError, "`step` names 'laier', which is not a column that rows"),
         ({"method": "nonmetric"}, ValueError, "`method` names 'nonmetric'"),
@@ -481,9 +481,9 @@ def test_bad_options_are_named(rng, page, options, kind, words):
 
 
 def test_a_stack_without_rows_or_that_is_none_is_refused(rng, page):
-    with pytest.raises(ValueError, match="`stack` must have a row at least, and has none"):
+    with pytest.raises(ValueError, match="`rdm_df` has no rows"):
         page(small_stack(rng)[:0])
-    with pytest.raises(TypeError, match="`stack` must be a pandas DataFrame, not list"):
+    with pytest.raises(TypeError, match="`rdm_df` must be a pandas DataFrame, not list"):
         page([1])
 
 

@@ -65,10 +65,10 @@ def files(stack, tmp_path_factory):
     layers = meta(stack[:5], ["layer"], grouping_variables=["model"])
     pages = {
         "stack": pfa.explore(stack, pictures, folder / "stack.html", progress=False),
-        "layers": pfa.explore(layers, out=folder / "layers.html", progress=False),
+        "layers": pfa.explore(layers, out_fname=folder / "layers.html", progress=False),
         "skewed": pfa.explore(
             pd.DataFrame({"matrix": [skewed], "entry_keys": [["a", "b", "c"]]}),
-            out=folder / "skewed.html",
+            out_fname=folder / "skewed.html",
             symmetrize=True,
             progress=False,
         ),
