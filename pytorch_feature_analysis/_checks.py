@@ -90,6 +90,12 @@ def check_share(value: Any, *, argument: str) -> float:
     return float(value)
 
 
+def check_text(value: Any, *, argument: str) -> None:
+    """Raise unless `value` is a string, such as the name of a result."""
+    if not isinstance(value, str):
+        raise TypeError(f"`{argument}` must be a string, not {value!r}.")
+
+
 def check_sequence(value: Any, *, argument: str, of: str) -> list[Any]:
     """Return `value` as a new list, or raise when it is a bare string or not a sequence."""
     if isinstance(value, str) or not isinstance(value, (Sequence, np.ndarray, pd.Index)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import logging
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +15,6 @@ from pytorch_feature_analysis.matrices import check_symmetric, is_condensable, t
 from pytorch_feature_analysis.mds import embed, stress_1
 from pytorch_feature_analysis.missing_cells import finite_or_nan
 from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS, is_lineage
-
-logger = logging.getLogger(__name__)
 
 Key = tuple[Hashable, ...]
 

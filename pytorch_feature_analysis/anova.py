@@ -48,7 +48,7 @@ from pytorch_feature_analysis.planning import (
 from pytorch_feature_analysis.rdm_jobs import counted, in_batches_that_fit, using_threads
 from pytorch_feature_analysis.stream import Target, stream_outputs
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # From so many units of the network on, so many images a batch, where not all pass at once. Each
 # batch reads and writes all sums, so that it may be larger than those of `get_rdms`.
@@ -147,6 +147,11 @@ def compute_etas(
         Empty cells (all named), unequal cells without `ss_type`, a factor with one level, unknown
         layers or factors, a layer whose sums alone are beyond `memory_budget`.
 
+    See Also
+    --------
+    package_image_sets : Makes the image set of a table.
+    compute_tolerances : The same question asked of RDMs.
+
     Notes
     -----
     With N images and SS the sum of squares of an effect with d degrees of freedom,
@@ -220,7 +225,7 @@ def compute_etas(
         model, example, request, model_name=name, device=where
     )
     if left_out:
-        _log.warning("model '%s': these layers have no rows: %s", name, ", ".join(left_out))
+        logger.warning("model '%s': these layers have no rows: %s", name, ", ".join(left_out))
     if batch_size is None:
         most = next(size for least, size in _BATCH_SIZES if n_units >= least)
         if pass_at_once(len(images), n_units):

@@ -10,7 +10,12 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from pytorch_feature_analysis._checks import RandomState, check_count, check_random_state
+from pytorch_feature_analysis._checks import (
+    RandomState,
+    check_count,
+    check_random_state,
+    check_text,
+)
 from pytorch_feature_analysis._files import save_or_rescue
 from pytorch_feature_analysis.decoding_plan import (
     make_groups,
@@ -94,6 +99,10 @@ def get_decoding_rdms(
     UserWarning
         Names layers whose patterns hold NaN or inf: their accuracies are NaN.
 
+    See Also
+    --------
+    run_2way_svm_analysis : Accuracies as a table, matched by another variable.
+
     Notes
     -----
     With few images, cross-validation can tell values apart systematically wrongly: accuracies lie
@@ -136,8 +145,7 @@ def get_decoding_rdms(
     images = make_groups(image_list, variables, grouping_vars, reserved=RESERVED_LABELS)
     if num_folds is not None:
         num_folds = check_count(num_folds, argument="num_folds", minimum=2)
-    if not isinstance(df_name, str):
-        raise TypeError(f"`df_name` must be a string, not {df_name!r}.")
+    check_text(df_name, argument="df_name")
     root = check_random_state(random_state)
     path = None if out_fname is None else check_stack_path(out_fname, argument="out_fname")
     call = make_call(

@@ -17,7 +17,7 @@ from pytorch_feature_analysis.cell_values import frozen
 from pytorch_feature_analysis.csv_files import read_text
 from pytorch_feature_analysis.stack_parquet import read_names, read_parquet, write_parquet
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _VALUE_COLUMNS = ("acc", "p")
 _REQUIRED = ("analysis_name", "model", "layer", "decoded_variable", "bin1", "bin2", "acc")
@@ -138,7 +138,7 @@ def _merged(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
                 del replaced["p"]
             merged.append(replaced)
     if n_dropped:
-        _log.warning("%d rows had p values of other accuracies, which are gone", n_dropped)
+        logger.warning("%d rows had p values of other accuracies, which are gone", n_dropped)
     merged.extend(row for like in fresh.values() for row in like)
     # Cells keep their types whatever else stands in their column.
     cells = {

@@ -63,7 +63,7 @@ def max_disagreement(
         and counts.
     symmetrize : bool, default False
         As in `select_stimuli`.
-    random_state : int, Generator or None, default 0
+    random_state : int, numpy Generator or None, default 0
         Seeds the search: swaps as long as one lowers the correlation, from many starts.
 
     Returns
@@ -74,6 +74,10 @@ def max_disagreement(
         share of all pairs, from 0 to 1; `n_missing` as in `select_stimuli`; `correlation`, that of
         the two RDMs (of ranks) over the chosen stimuli, the same in each row, NaN where all sets
         have equal ranks in one of them. The most disagreed upon come first.
+
+    See Also
+    --------
+    select_stimuli : Stimuli that differ most.
 
     References
     ----------

@@ -283,6 +283,10 @@ def compare_fits(
     ValueError
         As `compare_to_reference`; rows with other entries.
 
+    See Also
+    --------
+    compare_to_reference : Each row by itself.
+
     Examples
     --------
     >>> import numpy as np

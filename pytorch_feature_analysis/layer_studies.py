@@ -70,6 +70,11 @@ def get_net_similarity(
         A group names a layer that is not there, or one twice; a layer has two rows of a measure,
         or is of other networks than the others.
 
+    See Also
+    --------
+    similarity_table : A row as a table.
+    grid_groups : Groups of layers.
+
     Notes
     -----
     Entries are matched by their keys, whatever their order in a layer. A cell that is NaN in one
@@ -139,6 +144,10 @@ def grid_groups(layers: Sequence[Any], heads: Sequence[Any] | int) -> dict[str, 
     dict of str to list
         ``'row 1'`` and so on, the layers of each row; then the name of each head (``'head 1'`` and
         so on, where only their number is given), and its layers in all rows.
+
+    See Also
+    --------
+    get_net_similarity : Takes the groups.
 
     Examples
     --------

@@ -92,6 +92,11 @@ def correlate_with(
     ValueError
         `frame` names networks that no row of `rdm_df` has, or a pair twice.
 
+    See Also
+    --------
+    link_to_performance : Similarity beside the gap in accuracy.
+    similarity_table : Makes a table of that form.
+
     Notes
     -----
     p is that of `scipy.stats.pearsonr` and `scipy.stats.spearmanr`, for pairs that are drawn

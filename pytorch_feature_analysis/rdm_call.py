@@ -37,7 +37,7 @@ from pytorch_feature_analysis.rdm_plan import (
 from pytorch_feature_analysis.rdm_units import Run, RunSettings, UnitPlanner, missing_runs
 from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS, RDM_COLUMNS
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 RESERVED_LABELS = (*RDM_COLUMNS, *PROVENANCE_COLUMNS, "projection")
 """Names that no label of an image set may bear."""
@@ -149,7 +149,7 @@ class LaidOut:
             if stored is None or not plan.recall_layers(stored):
                 unfired = plan.find_layers(pool, settings.device)
                 if unfired:
-                    _log.warning(
+                    logger.warning(
                         "model '%s': no forward pass calls %s; they have no rows",
                         plan.name,
                         ", ".join(unfired),

@@ -40,7 +40,7 @@ from pytorch_feature_analysis.stream import (
     stream_outputs,
 )
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
 
@@ -305,7 +305,7 @@ def in_batches_that_fit(
                 raise
         # Outside the handler, whose traceback holds what the pass has allocated.
         batch_size //= 2
-        _log.warning(
+        logger.warning(
             "model '%s': out of memory; going on with batches of %d images. Their numbers agree"
             " with those of batches of %d to about 1e-4; `batch_size`=%d asks for them from the"
             " start.",

@@ -37,6 +37,11 @@ def to_similarity(rdm_df: pd.DataFrame, measures: Sequence[Any] = ()) -> pd.Data
     ValueError
         Rows whose measure is a distance, of which there is no similarity, or is not known.
 
+    See Also
+    --------
+    similarity_table : One row as a table of networks by networks.
+    calibrate_similarity : Similarities beside those of shuffled stimuli.
+
     Examples
     --------
     >>> import numpy as np
@@ -108,6 +113,11 @@ def calibrate_similarity(rdm_df: pd.DataFrame, measures: Sequence[Any] = ()) -> 
     ------
     ValueError
         An RDM has no shuffles, or there are several rows of one number.
+
+    See Also
+    --------
+    get_similarity_rdms : Makes the stack, with `num_perms`.
+    to_similarity : The similarities as a stack.
 
     References
     ----------

@@ -46,6 +46,11 @@ def similarity_table(rdm_df: pd.DataFrame | pd.Series) -> pd.DataFrame:
         not known, and 0 is the same. Of a measure that is not symmetric, it is from the row to the
         column.
 
+    See Also
+    --------
+    layerwise_table : All networks beside one, layer by layer.
+    style_similarity : Colours it.
+
     Examples
     --------
     >>> import numpy as np
@@ -96,6 +101,11 @@ def layerwise_table(
     ------
     ValueError
         No entry is called `target`; a layer has several rows; the layers are of other networks.
+
+    See Also
+    --------
+    get_net_similarity : The mean over layers.
+    similarity_table : All networks by all, of one layer.
 
     Examples
     --------

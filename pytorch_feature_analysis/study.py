@@ -69,6 +69,10 @@ def plan_study(path: str | os.PathLike[str]) -> pd.DataFrame:
     ValueError
         The file has an unknown key, or lacks one; see `run_study`.
 
+    See Also
+    --------
+    run_study : Does it; says what is in the file.
+
     Examples
     --------
     >>> import tempfile

@@ -67,6 +67,11 @@ def compute_tolerances(input_df: pd.DataFrame, *, allow_missing: bool = False) -
         Entries with other than two labels, a factor with one level, missing combinations (all
         named); the message names the row.
 
+    See Also
+    --------
+    category_index : Of one variable with any number of values.
+    compute_etas : Factors that drive single units.
+
     Notes
     -----
     Only what lies above the diagonal is read, also of an RDM that is not symmetric. Several
@@ -134,7 +139,7 @@ def category_index(
         The entry label that is the category.
     num_perms : int, default 0
         Relabelings of the entries, drawn at random, for a p value.
-    random_state : int, Generator or None, default 0
+    random_state : int, numpy Generator or None, default 0
         Seed of the relabelings. They follow from it and the categories of the entries: all RDMs of
         the same entries have the same ones.
 
@@ -159,6 +164,11 @@ def category_index(
     ValueError
         Entries without such a label, fewer than two categories, or none with two entries; the
         message names the row.
+
+    See Also
+    --------
+    compute_tolerances : Of two crossed factors.
+    categorical_rdm : Categories as a model RDM, for `compare_to_reference`.
 
     Notes
     -----
@@ -239,6 +249,10 @@ def selectivity(values: npt.ArrayLike, axis: int = 0) -> np.ndarray:
         The shape of `values` without `axis`, float64, in [0, 1]: 0 for the same response to all
         conditions, 1 for a response to one alone. NaN for a unit without any response, and for
         one with NaN or infinite responses. The unit of measure does not matter, its zero does.
+
+    See Also
+    --------
+    compute_etas : What variables of the images a unit responds to.
 
     References
     ----------
