@@ -255,6 +255,23 @@ def compute_etas(
     if inputs is not None:
         inputs.close()
 
+    return _told_by_layer(targets, sums, design, checked, name, alpha, maps=maps)
+
+
+compute_etas_for_model_and_imageset_fast = compute_etas
+
+
+def _told_by_layer(
+    targets: Sequence[Target],
+    sums: dict[str, dict[str, np.ndarray]],
+    design: Design,
+    image_set: ImageSet,
+    name: str,
+    alpha: float,
+    *,
+    maps: bool,
+) -> tuple[pd.DataFrame, dict[tuple[str, int], dict[str, np.ndarray]]]:
+    """Make the rows and maps of the layers asked for, of the sums of those that are distinct."""
     rows = []
     ss_dict: dict[tuple[str, int], dict[str, np.ndarray]] = {}
     done: dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]] = {}
@@ -276,11 +293,10 @@ def compute_etas(
             "layer_label": target.label,
             "layer_num": target.label[1],
         }
-        rows.append({**identity, **checked.labels, "n_images": len(images), **layer_row})
+        rows.append(
+            {**identity, **image_set.labels, "n_images": len(image_set.images), **layer_row}
+        )
     return pd.DataFrame(rows), ss_dict
-
-
-compute_etas_for_model_and_imageset_fast = compute_etas
 
 
 def _share_out(targets: Sequence[Target], design: Design, budget: int) -> list[Pass]:

@@ -93,12 +93,13 @@ LEVELS = {
     ],
     "4a": [
         *["consistency", "consistency_contrasts", "consistency_rdms", "similarity_tables"],
-        *["disagreement", "inference", "stimuli"],
+        *["disagreement", "fit_contrasts", "inference", "stimuli"],
     ],
     "4b": ["layer_studies", "pair_correlations", "performance_gaps"],
     "4c": ["performance"],
     "4d": ["study_file"],
-    "4e": ["study"],
+    "4e": ["study_state"],
+    "4f": ["study"],
     "5": ["plotting._fonts", "plotting._separation"],
     "5a": [
         *["plotting", "plotting._arguments", "plotting._arrangement", "plotting._dendrogram"],
