@@ -163,8 +163,8 @@ def _read(path: str, where: tuple[str, ...]) -> pd.DataFrame:
         raise FileNotFoundError(f"`path` is '{path}', but there is no such file.") from None
     except ValueError as error:
         raise ValueError(
-            f"`path` is '{path}', which cannot be read as a matrix: {error}. It must hold numbers"
-            " alone, a row a line; a stack is .parquet or .p."
+            f"`path` is '{path}', which cannot be read as a matrix ({str(error).rstrip('.')})."
+            " It must hold numbers alone, a row a line; a stack is .parquet or .p."
         ) from error
     keys = tuple((number,) for number in range(len(matrix)))
     return pd.DataFrame([{"matrix": matrix, "entry_keys": keys}])

@@ -97,6 +97,9 @@ def matrix_data(matrix: np.ndarray) -> dict[str, Any]:
     condensed = is_condensable(matrix)
     off_diagonal = matrix[~np.eye(len(matrix), dtype=bool)]
     known = off_diagonal[np.isfinite(off_diagonal)]
+    if known.size and known.min() == known.max():
+        # So that they have another colour than the diagonal.
+        known = matrix[np.isfinite(matrix)]
     return {
         "square": not condensed,
         "cells": packed(to_condensed(matrix) if condensed else matrix),

@@ -78,7 +78,7 @@ def test_a_matrix_that_cannot_be_read_is_named(tmp_path, suffix):
     assert f"STACK_OR_MATRIX is '{path}', but there is no such file." in run(path, "-n", 2, code=2)
     path.write_text("0,a\nb,0\n")
     said = run(path, "-n", 2, code=2)
-    assert f"'{path}', which cannot be read as a matrix:" in said
+    assert f"'{path}', which cannot be read as a matrix (" in said
     assert "a stack is .parquet or .p." in said
 
 

@@ -459,6 +459,11 @@ def test_a_row_without_a_map_is_shown_with_the_reason_and_one_warning(rng, page,
     assert warning.getMessage().startswith("2 of 3 rows have no map on the page.")
 
 
+def test_a_dissimilarity_that_is_the_only_one_has_another_colour_than_the_diagonal(page):
+    stack = pd.DataFrame({"matrix": [0.5 * (1 - np.eye(2))], "entry_keys": [["a", "b"]]})
+    assert page(stack)["rows"][0]["range"] == [0, 0.5]
+
+
 def test_a_single_entry_is_a_page_too(page):
     row = page(pd.DataFrame({"matrix": [np.zeros((1, 1))], "entry_keys": [["a"]]}))["rows"][0]
     assert (row["cells"], row["range"], row["points"]) == ("", None, None)

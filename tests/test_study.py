@@ -383,6 +383,8 @@ def test_json_will_do(folder):
     assert (folder / "study_results" / "similarity.parquet").exists()
     with pytest.raises(ValueError, match=r"must be a \.toml or \.json file"):
         pfa.run_study(folder / "models.csv")
+    with pytest.raises(FileNotFoundError, match=r"`path` is '.*none\.toml', but there is no such"):
+        pfa.run_study(folder / "none.toml")
     del content["similarity"]
     content["consistency"] = {}
     (folder / "study.json").write_text(json.dumps(content))
