@@ -99,6 +99,7 @@ from pytorch_feature_analysis.dissimilarity import compute_rdm, corr_dissim, dis
 from pytorch_feature_analysis.explorer import explore
 from pytorch_feature_analysis.feature_store import read_features
 from pytorch_feature_analysis.features import extract_features
+from pytorch_feature_analysis.fit_contrasts import compare_fits
 from pytorch_feature_analysis.image_folder import read_image_folder
 from pytorch_feature_analysis.image_sets import package_image_sets
 from pytorch_feature_analysis.images import (
@@ -110,7 +111,7 @@ from pytorch_feature_analysis.images import (
     shrink_image,
     standard_transform,
 )
-from pytorch_feature_analysis.inference import compare_fits, compare_to_reference
+from pytorch_feature_analysis.inference import compare_to_reference
 from pytorch_feature_analysis.layer_studies import get_net_similarity, grid_groups
 from pytorch_feature_analysis.layers import fetch_layers, index_nested
 from pytorch_feature_analysis.linear_probe import score_probabilities

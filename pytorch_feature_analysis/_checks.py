@@ -41,11 +41,10 @@ def check_name(
     listed = ", ".join(str(item) for item in allowed) or "(none)"
     close = difflib.get_close_matches(str(name), [str(item) for item in allowed], n=1, cutoff=0.5)
     hint = f" Did you mean '{close[0]}'?" if close else ""
+    article = "an" if what[0] in "aeio" else "a"
     raise ValueError(
-        f"`{argument}` names {name!r}, which is not a {what}{owner}.{hint} There is: {listed}."
-        if len(allowed) == 1
-        else f"`{argument}` names {name!r}, which is not a {what}{owner}.{hint}"
-        f" There are: {listed}."
+        f"`{argument}` names {name!r}, which is not {article} {what}{owner}.{hint}"
+        f" There {'is' if len(allowed) == 1 else 'are'}: {listed}."
     )
 
 
@@ -89,6 +88,12 @@ def check_share(value: Any, *, argument: str) -> float:
     if not 0 <= value <= 1:
         raise ValueError(f"`{argument}` must be from 0 to 1, not {value!r}.")
     return float(value)
+
+
+def check_text(value: Any, *, argument: str) -> None:
+    """Raise unless `value` is a string, such as the name of a result."""
+    if not isinstance(value, str):
+        raise TypeError(f"`{argument}` must be a string, not {value!r}.")
 
 
 def check_sequence(value: Any, *, argument: str, of: str) -> list[Any]:

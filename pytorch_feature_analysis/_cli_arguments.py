@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -139,14 +139,14 @@ def _as_tuple(value: Any) -> Any:
 
 
 def _no_such_row(column: str, text: str, values: Sequence[Any], where: Sequence[Any]) -> str:
-    among = " and ".join(f"{name}={_in_words(found)}" for name, found in where)
+    among = " and ".join(f"{name}={values_in_words(found)}" for name, found in where)
     return (
         f"no row{f' with {among}' if among else ''} has {column}={text}."
-        f" There is: {_in_words(values)}."
+        f" There is: {values_in_words(values)}."
     )
 
 
-def _in_words(values: Sequence[Any]) -> str:
+def values_in_words(values: Sequence[Any]) -> str:
     shown = [json.dumps(v) if isinstance(v, tuple) else str(v) for v in values[:_MOST_VALUES]]
     more = f" and {len(values) - _MOST_VALUES} more" if len(values) > _MOST_VALUES else ""
     return ", ".join(shown) + more
@@ -159,7 +159,7 @@ def only_row(stack: pd.DataFrame) -> pd.Series:
     if stack.empty:
         raise ValueError("`rdm_df` has no rows, so there is nothing to draw.")
     differing = [
-        f"{name} ({_in_words(values)})"
+        f"{name} ({values_in_words(values)})"
         for name, values in _distinct(stack).items()
         if len(values) > 1
     ]
@@ -184,95 +184,10 @@ def what_is_in(stack: pd.DataFrame, path: str) -> str:
     several = [
         f"{name} {len(values)}" for name, values in _distinct(stack).items() if len(values) > 1
     ]
-    return f"{path}: {len(stack)} RDMs" + (f" ({', '.join(several)})" if several else "")
+    told = f" ({', '.join(several)})" if several else ""
+    return f"{path}: {counted(stack, 'RDM')}{told}"
 
 
-def find_pictures(table: pd.DataFrame, row: pd.Series) -> dict[Any, str]:
-    """Return the picture of each entry, by the variables that both have in their names.
-
-    A variable of the pattern that is no entry variable but a column of the stack, such as the
-    object of an image set, must have the value of this row.
-    """
-    labels = dict(zip(row["entry_keys"], row["entry_labels"], strict=True))
-    entry_variables = {name for label in labels.values() for name in label}
-    variables = list(table.columns[1:])
-    common = [name for name in variables if name in entry_variables]
-    if not common:
-        raise ValueError(
-            f"`pattern` has the variables {', '.join(variables)}, and the entries of this RDM have"
-            f" {', '.join(sorted(entry_variables))}. One at least must be in both."
-        )
-    of_row = [name for name in variables if name not in entry_variables and name in row.index]
-    for name in of_row:
-        table = table[table[name] == str(row[name])]
-    pictures = {}
-    for key, label in labels.items():
-        fitting = table
-        for name in common:
-            fitting = fitting[fitting[name] == str(label.get(name))]
-        if len(fitting) > 1:
-            raise ValueError(
-                f"`pattern` finds {len(fitting)} pictures of the entry {key!r}, such as"
-                f" {fitting['path'].iloc[0]} and {fitting['path'].iloc[1]}. Write out in it what"
-                " tells them apart, as in '{obj}/{obj}_red.png'."
-            )
-        if len(fitting):
-            pictures[key] = fitting["path"].iloc[0]
-    if not pictures:
-        raise ValueError(
-            f"`folder` has no picture of any entry of this RDM; the entries are:"
-            f" {_in_words(list(labels))}."
-        )
-    return pictures
-
-
-def pictures_of_all(table: pd.DataFrame, stack: pd.DataFrame) -> dict[Any, str]:
-    """Return the picture of each entry, which is the same in all RDMs, or raise."""
-    pictures: dict[Any, str] = {}
-    for _, row in stack.iterrows():
-        for key, path in find_pictures(table, row).items():
-            if pictures.setdefault(key, path) != path:
-                raise ValueError(
-                    f"the entry {key!r} has other pictures in other RDMs, {pictures[key]} and"
-                    f" {path}. Choose RDMs of the same images by --where."
-                )
-    return pictures
-
-
-def label_entries(row: pd.Series, joined_by: str | None) -> dict[Any, str]:
-    """Return the key of each entry in words.
-
-    What all entries share tells nothing, nor does the variable that colours stand for.
-    """
-    values: dict[str, set[Any]] = {}
-    for label in row["entry_labels"]:
-        for name, value in label.items():
-            values.setdefault(name, set()).add(value)
-    shown = [name for name, found in values.items() if len(found) > 1 and name != joined_by]
-    return {
-        key: ", ".join(str(label[name]) for name in shown or label if name in label)
-        for key, label in zip(row["entry_keys"], row["entry_labels"], strict=True)
-    }
-
-
-def join_by(row: pd.Series, variable: str) -> dict[str, Any]:
-    """Return lines and colours, as `rdm_mds` takes them, for each value of an entry variable."""
-    import matplotlib as mpl
-
-    values = {
-        key: label.get(variable)
-        for key, label in zip(row["entry_keys"], row["entry_labels"], strict=True)
-    }
-    variables = list(dict.fromkeys(name for label in row["entry_labels"] for name in label))
-    check_name(variable, variables, argument="lines", what="variable of the entries")
-    palette = mpl.colormaps["tab10"]
-    colours = {
-        value: palette(i % palette.N) for i, value in enumerate(dict.fromkeys(values.values()))
-    }
-    return {
-        "line_trajectories": [
-            ([key for key in values if values[key] == value], {"c": colour, "label": str(value)})
-            for value, colour in colours.items()
-        ],
-        "cond_colors": {key: colours[value] for key, value in values.items()},
-    }
+def counted(things: Sized, word: str) -> str:
+    """Say how many there are."""
+    return f"{len(things)} {word}{'s' if len(things) != 1 else ''}"

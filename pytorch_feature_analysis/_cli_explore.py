@@ -7,7 +7,8 @@ from typing import Any
 import click
 import pandas as pd
 
-from pytorch_feature_analysis._cli_arguments import find_pictures, read_where
+from pytorch_feature_analysis._cli_arguments import counted, read_where
+from pytorch_feature_analysis._cli_entries import find_pictures, pictures_options, read_pictures
 from pytorch_feature_analysis._cli_messages import Step, show_bars
 from pytorch_feature_analysis._cli_options import (
     example,
@@ -18,7 +19,6 @@ from pytorch_feature_analysis._cli_options import (
 )
 from pytorch_feature_analysis._files import check_writable
 from pytorch_feature_analysis.explorer import explore as write_page
-from pytorch_feature_analysis.image_folder import read_image_folder
 from pytorch_feature_analysis.rdm_stack import checked_stack
 
 
@@ -26,7 +26,6 @@ from pytorch_feature_analysis.rdm_stack import checked_stack
     cls=Step,
     says={
         "path": "STACK",
-        "stack": "STACK",
         "rdm_df": "STACK",
         "columns": "--where",
         "pictures": "--pictures",
@@ -38,14 +37,9 @@ from pytorch_feature_analysis.rdm_stack import checked_stack
 )
 @click.argument("path", metavar="STACK")
 @where_option
-@click.option("--pictures", "folder", metavar="FOLDER", help="Show images of this folder.")
-@click.option(
-    "--pattern",
-    help="Where the pictures are within it, with the entries' variables in braces:"
-    " '{obj}/{obj}_{color}.png'.",
-)
+@pictures_options("Show images of this folder.")
 @click.option("--step", metavar="COLUMN", help="What the slider goes along.  [default: layer]")
-@click.option("--title", help="Title of the page.")
+@click.option("--title", metavar="TEXT", help="Title of the page.")
 @click.option(
     "--method",
     type=click.Choice(["metric", "classical"]),
@@ -57,6 +51,7 @@ from pytorch_feature_analysis.rdm_stack import checked_stack
 @seed_option("the starts of the embedding")
 @click.option(
     "--out",
+    "out",
     default="explore.html",
     show_default=True,
     metavar="FILE",
@@ -72,18 +67,13 @@ def explore(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Write a page on which the RDMs of a stack can be explored in a browser."""
-    if (folder is None) != (pattern is None):
-        raise click.UsageError(
-            "--pictures and --pattern go together: a folder, and what is in it."
-        )
+    """Write a page to explore the RDMs of a stack in a browser."""
+    table = read_pictures(folder, pattern)
     check_writable(out, argument="out")
     stack = checked_stack(read_where(path, where))
-    pictures = None
-    if folder is not None:
-        pictures = _pictures_of_rows(read_image_folder(folder, str(pattern)), stack)
+    pictures = None if table is None else _pictures_of_rows(table, stack)
     write_page(stack, pictures, out, progress=show_bars(quiet), **options)
-    click.echo(f"{out}: {len(stack)} RDMs")
+    click.echo(f"{out}: {counted(stack, 'RDM')}")
 
 
 def _pictures_of_rows(table: pd.DataFrame, stack: pd.DataFrame) -> list[tuple[Any, ...]]:

@@ -5,25 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import click
-import pandas as pd
 
-from pytorch_feature_analysis._cli_arguments import (
-    find_pictures,
+from pytorch_feature_analysis._cli_arguments import counted, only_row, read_where
+from pytorch_feature_analysis._cli_entries import (
     join_by,
     label_entries,
-    only_row,
-    read_where,
+    pictures_of_all,
+    pictures_options,
+    read_pictures,
 )
 from pytorch_feature_analysis._cli_messages import Step
 from pytorch_feature_analysis._cli_options import (
     example,
+    figure_option,
     nan_policy_option,
     seed_option,
     symmetrize_option,
     where_option,
 )
 from pytorch_feature_analysis.embedding import METHODS
-from pytorch_feature_analysis.image_folder import read_image_folder
 from pytorch_feature_analysis.plotting._map_looks import OVERLAPS
 from pytorch_feature_analysis.plotting.mds import rdm_mds
 from pytorch_feature_analysis.plotting.mds_panels import plot_mds_panels
@@ -46,12 +46,7 @@ from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 )
 @click.argument("rdm_df", metavar="STACK")
 @where_option
-@click.option("--pictures", "folder", metavar="FOLDER", help="Draw images of this folder.")
-@click.option(
-    "--pattern",
-    help="Where the pictures are within it, with the entries' variables in braces:"
-    " '{obj}/{obj}_{color}.png'.",
-)
+@pictures_options("Draw images of this folder.")
 @click.option(
     "--overlap",
     type=click.Choice(OVERLAPS),
@@ -95,13 +90,7 @@ from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 @nan_policy_option("omit", "raise")
 @symmetrize_option
 @seed_option("the starts of the embedding")
-@click.option(
-    "--out",
-    "save_opts",
-    required=True,
-    metavar="FILE",
-    help="The figure; its suffix chooses the format.",
-)
+@figure_option
 def mds(
     rdm_df: str,
     where: tuple[str, ...],
@@ -116,20 +105,20 @@ def mds(
     save_opts: str,
     **options: Any,
 ) -> None:
-    """Draw the entries of one RDM as a map on which near means alike, or of several RDMs."""
-    if (folder is None) != (pattern is None):
-        raise click.UsageError(
-            "--pictures and --pattern go together: a folder, and what is in it."
-        )
+    """Draw the entries of an RDM, or of several, as a map.
+
+    What is near on it is alike.
+    """
     if lines is not None and color_by is not None:
         raise click.UsageError("--lines and --color-by both give colours; take one of them.")
     if panels is None and paths:
         raise click.UsageError("--paths go through --panels, and there are none.")
     if panels is not None and (lines is not None or dims != 2):
         raise click.UsageError("--panels have two dimensions and no --lines; see --paths.")
+    table = read_pictures(folder, pattern)
     stack = check_rdm_stack(read_where(rdm_df, where))
     rows = [only_row(stack)] if panels is None else [row for _, row in stack.iterrows()]
-    pictures = _pictures_of(rows, folder, pattern)
+    pictures = pictures_of_all(table, stack)
     shown = {}
     if pictures is None if labels is None else labels:
         for row in rows:
@@ -146,27 +135,9 @@ def mds(
     mpl.use("Agg")
     if panels is not None:
         plot_mds_panels(stack, panels, trajectories=paths, **options)
-        click.echo(f"{save_opts}: {len(stack)} panels")
+        click.echo(f"{save_opts}: {counted(stack, 'panel')}")
         return
     joined = join_by(rows[0], lines) if lines is not None else {}
     fit = rdm_mds(rows[0], dims, **joined, **options)
     what = "trustworthiness" if options["method"] in ("tsne", "umap") else "stress"
     click.echo(f"{save_opts}: {len(rows[0]['entry_keys'])} entries, {what} {fit:.4g}")
-
-
-def _pictures_of(
-    rows: list[pd.Series], folder: str | None, pattern: str | None
-) -> dict[Any, str] | None:
-    """Find the pictures of all entries, which must be the same in all rows."""
-    if folder is None:
-        return None
-    table = read_image_folder(folder, str(pattern))
-    found: dict[Any, str] = {}
-    for row in rows:
-        for key, path in find_pictures(table, row).items():
-            if found.setdefault(key, path) != path:
-                raise click.UsageError(
-                    f"--pictures has {found[key]} and {path} for the entry {key!r} of different"
-                    " panels. Choose RDMs of the same images with --where."
-                )
-    return found

@@ -9,13 +9,15 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import click
 
 _BAD_INPUT = (ValueError, TypeError, OSError, LookupError, ImportError)
 _QUOTED_ARGUMENT = re.compile(r"`(\w+)((?:\[[^`]*\])?)`")
+# Short helps are short enough, and wrapped rather than cut off.
+_ANY_LENGTH = 1000
 _DEBUG = "pytorch_feature_analysis.debug"
 
 
@@ -38,6 +40,30 @@ class OneLineErrors(click.Command):
 
 
 class Group(OneLineErrors, click.Group):
+    """Commands under headings, in the order in which they are added."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sections: dict[str, list[str]] = {}
+
+    def add_section(self, heading: str, commands: Iterable[click.Command]) -> None:
+        """Add commands under a heading."""
+        for command in commands:
+            self.add_command(command)
+            self._sections.setdefault(heading, []).append(str(command.name))
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each section, all on one margin."""
+        margin = max(map(len, self.commands))
+        for heading, names in self._sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(
+                    [
+                        (f"{name:<{margin}}", self.commands[name].get_short_help_str(_ANY_LENGTH))
+                        for name in names
+                    ]
+                )
+
     def invoke(self, ctx: click.Context) -> Any:
         with _usage_in_one_line():
             return super().invoke(ctx)

@@ -27,6 +27,35 @@ def list_option(*names: str, **kwargs: Any) -> Callable[[Any], Any]:
     return click.option(*names, multiple=True, callback=_split, **kwargs)
 
 
+def metric_option(what: str) -> Callable[[Any], Any]:
+    """Return the option --metric, which says what is compared, with the names used most."""
+    return list_option(
+        "--metric",
+        "dissim_metrics",
+        default=["corr"],
+        show_default=True,
+        metavar="METRIC",
+        help=f"How to compare two {what}: corr, euclidean_distance, cosine, spearman, ...",
+    )
+
+
+def num_perms_option(what: str) -> Callable[[Any], Any]:
+    """Return the option --num-perms, which says what becomes of the shuffles."""
+    return click.option("--num-perms", type=int, default=0, show_default=True, help=what)
+
+
+def name_option(argument: str, column: str, default: str) -> Callable[[Any], Any]:
+    """Return the option --name, which goes into a column of the result."""
+    return click.option(
+        "--name",
+        argument,
+        default=default,
+        show_default=True,
+        metavar="NAME",
+        help=f"Goes into the column {column}.",
+    )
+
+
 def seed_option(what: str) -> Callable[[Any], Any]:
     """Return the option --seed, which says what it is the seed of."""
     return click.option(
@@ -93,9 +122,17 @@ where_option = click.option(
     help="Keep the rows with this value. Repeat it for more columns, or for several values of a"
     " column. Tuples are written as JSON: 'layer_label=[\"conv1\", 1]'.",
 )
+figure_option = click.option(
+    "--out",
+    "save_opts",
+    required=True,
+    metavar="FILE",
+    help="The figure; its suffix chooses the format.",
+)
 pattern_option = click.option(
     "--pattern",
     required=True,
+    metavar="PATTERN",
     help="Where images are within the folder, with the design's variables in braces:"
     " '{obj}/{obj}_{color}.png'.",
 )
@@ -125,7 +162,7 @@ threads_option = click.option(
     "--num-threads", type=int, help="Threads of each worker.  [default: all cores]"
 )
 device_option = click.option(
-    "--device", help="Where the networks run, such as cuda.  [default: cpu]"
+    "--device", metavar="DEVICE", help="Where the networks run, such as cuda.  [default: cpu]"
 )
 transform_option = click.option(
     "--transform",

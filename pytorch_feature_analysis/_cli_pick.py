@@ -11,7 +11,8 @@ import click
 import numpy as np
 import pandas as pd
 
-from pytorch_feature_analysis._cli_arguments import check_new, find_pictures, read_where
+from pytorch_feature_analysis._cli_arguments import check_new, read_where
+from pytorch_feature_analysis._cli_entries import find_pictures, pictures_options
 from pytorch_feature_analysis._cli_messages import Step
 from pytorch_feature_analysis._cli_options import (
     example,
@@ -98,8 +99,7 @@ def _effort(_ctx: click.Context, _parameter: click.Parameter, text: str) -> int 
 @nan_policy_option("omit", "pairwise", "raise")
 @symmetrize_option
 @seed_option("the search")
-@click.option("--pictures", "folder", metavar="FOLDER", help="Where the images are.")
-@click.option("--pattern", help="Where they are within it: '{obj}/{obj}_{color}.png'.")
+@pictures_options("Where the images are, for --montage.")
 @click.option("--montage", metavar="FILE", help="A sheet of the chosen pictures.")
 @click.option("--out", metavar="FILE", help="The chosen entries, .csv.  [default: printed]")
 @click.option(
@@ -120,7 +120,7 @@ def pick(
     overwrite: bool,
     **options: Any,
 ) -> None:
-    """Choose the stimuli that differ most, by one row of a stack or several at once."""
+    """Choose the stimuli that differ most, by one RDM or several."""
     given = [option is not None for option in (folder, pattern, montage)]
     if any(given) and not all(given):
         raise click.UsageError("--pictures, --pattern and --montage go together.")
@@ -154,10 +154,18 @@ def _read(path: str, where: tuple[str, ...]) -> pd.DataFrame:
         return read_where(path, where)
     if where:
         raise click.UsageError(f"{path} is one matrix, which has no columns for --where.")
-    if suffix == ".npy":
-        matrix = np.load(path, allow_pickle=False)
-    else:
-        matrix = np.loadtxt(path, delimiter="," if suffix == ".csv" else None, ndmin=2)
+    try:
+        if suffix == ".npy":
+            matrix = np.load(path, allow_pickle=False)
+        else:
+            matrix = np.loadtxt(path, delimiter="," if suffix == ".csv" else None, ndmin=2)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"`path` is '{path}', but there is no such file.") from None
+    except ValueError as error:
+        raise ValueError(
+            f"`path` is '{path}', which cannot be read as a matrix ({str(error).rstrip('.')})."
+            " It must hold numbers alone, a row a line; a stack is .parquet or .p."
+        ) from error
     keys = tuple((number,) for number in range(len(matrix)))
     return pd.DataFrame([{"matrix": matrix, "entry_keys": keys}])
 

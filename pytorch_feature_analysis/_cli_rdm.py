@@ -6,10 +6,19 @@ from typing import Any
 
 import click
 
-from pytorch_feature_analysis._cli_arguments import pictures_of_all, read_where
+from pytorch_feature_analysis._cli_arguments import counted, read_where
+from pytorch_feature_analysis._cli_entries import (
+    pictures_of_all,
+    pictures_options,
+    read_pictures,
+)
 from pytorch_feature_analysis._cli_messages import Step
-from pytorch_feature_analysis._cli_options import example, nan_policy_option, where_option
-from pytorch_feature_analysis.image_folder import read_image_folder
+from pytorch_feature_analysis._cli_options import (
+    example,
+    figure_option,
+    nan_policy_option,
+    where_option,
+)
 from pytorch_feature_analysis.plotting.rdm import plot_rdm
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 
@@ -28,16 +37,12 @@ from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 @where_option
 @click.option(
     "--order",
+    metavar="linkage|VARIABLE",
     help="linkage, to have alike entries side by side with their tree, or a variable of the"
     " entries.  [default: as they are]",
 )
 @click.option("--groups", metavar="VARIABLE", help="Mark the entries that share a value of it.")
-@click.option("--pictures", "folder", metavar="FOLDER", help="Draw images of this folder beside.")
-@click.option(
-    "--pattern",
-    help="Where the pictures are within it, with the entries' variables in braces:"
-    " '{obj}/{obj}_{color}.png'.",
-)
+@pictures_options("Draw images of this folder beside.")
 @click.option(
     "--labels/--no-labels",
     default=None,
@@ -56,13 +61,7 @@ from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 @click.option("--titles", metavar="COLUMN", help="What stands above each of several RDMs.")
 @click.option("--title", "fig_title", help="Title of the figure.")
 @nan_policy_option("pairwise", "omit", "raise")
-@click.option(
-    "--out",
-    "save_opts",
-    required=True,
-    metavar="FILE",
-    help="The figure; its suffix chooses the format.",
-)
+@figure_option
 def rdm(
     rdm_df: str,
     where: tuple[str, ...],
@@ -73,18 +72,13 @@ def rdm(
     **options: Any,
 ) -> None:
     """Draw RDMs as matrices: all rows that are chosen, on one scale."""
-    if (folder is None) != (pattern is None):
-        raise click.UsageError(
-            "--pictures and --pattern go together: a folder, and what is in it."
-        )
+    table = read_pictures(folder, pattern)
     stack = check_rdm_stack(read_where(rdm_df, where))
-    pictures = None
-    if folder is not None:
-        pictures = pictures_of_all(read_image_folder(folder, str(pattern)), stack)
+    pictures = pictures_of_all(table, stack)
     import matplotlib as mpl
 
     mpl.use("Agg")
     plot_rdm(
         stack, pictures=pictures, half=half or False, show=False, save_opts=save_opts, **options
     )
-    click.echo(f"{save_opts}: {len(stack)} {'RDM' if len(stack) == 1 else 'RDMs'}")
+    click.echo(f"{save_opts}: {counted(stack, 'RDM')}")

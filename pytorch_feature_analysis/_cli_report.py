@@ -6,7 +6,12 @@ from typing import Any
 
 import click
 
-from pytorch_feature_analysis._cli_arguments import pictures_of_all, read_where
+from pytorch_feature_analysis._cli_arguments import counted, read_where
+from pytorch_feature_analysis._cli_entries import (
+    pictures_of_all,
+    pictures_options,
+    read_pictures,
+)
 from pytorch_feature_analysis._cli_messages import Step
 from pytorch_feature_analysis._cli_options import (
     example,
@@ -15,7 +20,6 @@ from pytorch_feature_analysis._cli_options import (
     where_option,
 )
 from pytorch_feature_analysis._files import check_writable
-from pytorch_feature_analysis.image_folder import read_image_folder
 from pytorch_feature_analysis.rdm_stack import checked_stack
 from pytorch_feature_analysis.report import write_report
 
@@ -41,12 +45,7 @@ from pytorch_feature_analysis.report import write_report
     metavar="STACK",
     help="A stack that this one was made of, which says how; may be repeated.",
 )
-@click.option("--pictures", "folder", metavar="FOLDER", help="Draw images of this folder.")
-@click.option(
-    "--pattern",
-    help="Where the pictures are within it, with the entries' variables in braces:"
-    " '{obj}/{obj}_{color}.png'.",
-)
+@pictures_options("Draw images of this folder.")
 @click.option(
     "--num-rdms",
     type=click.IntRange(min=1),
@@ -54,7 +53,7 @@ from pytorch_feature_analysis.report import write_report
     show_default=True,
     help="Most RDMs that are drawn.",
 )
-@click.option("--title", help="Title of the page.")
+@click.option("--title", metavar="TEXT", help="Title of the page.")
 @symmetrize_option
 @seed_option("the starts of the maps")
 @click.option(
@@ -73,18 +72,13 @@ def report(
     out: str,
     **options: Any,
 ) -> None:
-    """Write a page about a stack: summary, figures, settings and methods."""
-    if (folder is None) != (pattern is None):
-        raise click.UsageError(
-            "--pictures and --pattern go together: a folder, and what is in it."
-        )
+    """Write a page about a stack, with figures, settings and methods."""
+    table = read_pictures(folder, pattern)
     check_writable(out, argument="out")
     stack = checked_stack(read_where(path, where, provenance=True))
-    pictures = None
-    if folder is not None:
-        pictures = pictures_of_all(read_image_folder(folder, str(pattern)), stack)
+    pictures = pictures_of_all(table, stack)
     import matplotlib as mpl
 
     mpl.use("Agg")
     write_report(stack, out, below=below, pictures=pictures, **options)
-    click.echo(f"{out}: {len(stack)} {'RDM' if len(stack) == 1 else 'RDMs'}")
+    click.echo(f"{out}: {counted(stack, 'RDM')}")

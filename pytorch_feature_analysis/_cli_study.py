@@ -20,13 +20,11 @@ from pytorch_feature_analysis.study import plan_study, run_study
 
 _HELP = {
     "study": (None, "Run all steps of a study that are not yet done."),
-    "features": ("features", "Keep the features of all datasets and networks of a study."),
+    "features": ("features", "Keep the features of a study's networks on its datasets."),
     "similarity": ("similarity", "Compare the networks of a study on each of its datasets."),
-    "consistency": (
-        "consistency",
-        "Tell how far the similarity of networks on one dataset is that on another.",
-    ),
+    "consistency": ("consistency", "Tell whether networks alike on one dataset are on another."),
     "probe": ("probes", "Train linear probes on the features of a study."),
+    "performance": ("performance", "Tell whether networks that are alike perform alike."),
 }
 
 

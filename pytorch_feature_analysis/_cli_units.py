@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pandas as pd
 
 from pytorch_feature_analysis._cli_arguments import (
     check_new,
+    counted,
     parse_layers,
     parse_models,
     read_images,
@@ -25,7 +25,9 @@ from pytorch_feature_analysis._cli_options import (
     list_option,
     memory_option,
     models_option,
+    name_option,
     num_cores_option,
+    num_perms_option,
     pattern_option,
     quiet_option,
     seed_option,
@@ -129,7 +131,7 @@ def anova(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Split the variance of every unit into what each variable of the images explains."""
+    """Split the variance of every unit among the images' variables."""
     for argument, file, suffix in (("out", out, ".csv"), ("maps", maps, ".npz")):
         if file is not None:
             check_new(file, argument, overwrite, suffix)
@@ -176,7 +178,7 @@ def anova(
     save_or_rescue(lambda file: write_table(etas, file), out)
     if maps is not None:
         save_or_rescue(lambda file: _write_arrays(arrays, file), maps)
-    click.echo(f"{out}: {len(etas)} rows of {_counted(models, 'model')}")
+    click.echo(f"{out}: {len(etas)} rows of {counted(models, 'model')}")
     by_layer = etas.set_index(["model", "layer"])
     for column in map(str, by_layer):
         effect = column.removesuffix("_eta2_mean")
@@ -238,9 +240,7 @@ def anova(
     show_default=True,
     help="All units, or the mean of each channel.",
 )
-@click.option(
-    "--num-perms", type=int, default=0, show_default=True, help="Shuffles, for p values."
-)
+@num_perms_option("Shuffles, for p values.")
 @num_cores_option
 @batch_size_option
 @memory_option
@@ -248,7 +248,7 @@ def anova(
 @device_option
 @transform_option
 @seed_option("random weights and of shuffles")
-@click.option("--name", "analysis_name", default="svm", help="Goes into the column analysis_name.")
+@name_option("analysis_name", "analysis_name", "svm")
 @click.option(
     "--out",
     "save_path",
@@ -272,7 +272,7 @@ def decode(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Tell how well a linear machine reads two variables of the images from each layer."""
+    """Decode two variables of the images from each layer, linearly."""
     check_writable(save_path, argument="save_path")
     table = read_images(folder, pattern, var1=[var1], var2=[var2], grouping_vars=grouping_vars)
     models = prepare_models(
@@ -291,7 +291,7 @@ def decode(
         random_state=random_state,
         **options,
     )
-    click.echo(f"{save_path}: {len(df)} accuracies of {_counted(models, 'model')}")
+    click.echo(f"{save_path}: {len(df)} accuracies of {counted(models, 'model')}")
     kinds = df.groupby(["decoded_variable", "decoding_type"], sort=False)
     for (variable, kind), rows in kinds:
         means = rows.groupby(["model", "layer"], sort=False)["acc"].mean()
@@ -301,10 +301,6 @@ def decode(
 def _write_arrays(arrays: dict[str, Any], file: Path) -> None:
     with atomic_write(file) as temporary:
         np.savez_compressed(temporary, **arrays)
-
-
-def _counted(things: Sequence[Any] | Mapping[Any, Any], word: str) -> str:
-    return f"{len(things)} {word}{'s' if len(things) != 1 else ''}"
 
 
 def _most(says: str, by_layer: pd.Series) -> str:

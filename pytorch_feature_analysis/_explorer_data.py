@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import logging
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +15,6 @@ from pytorch_feature_analysis.matrices import check_symmetric, is_condensable, t
 from pytorch_feature_analysis.mds import embed, stress_1
 from pytorch_feature_analysis.missing_cells import finite_or_nan
 from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS, is_lineage
-
-logger = logging.getLogger(__name__)
 
 Key = tuple[Hashable, ...]
 
@@ -34,7 +31,7 @@ def choices_of(stack: pd.DataFrame, columns: Sequence[str] | None) -> dict[str, 
     for. Rows that are alike in all of them are told apart by their number.
     """
     if columns is not None:
-        check_columns(stack, columns, argument="stack")
+        check_columns(stack, columns, argument="rdm_df")
         chosen = {name: _texts(stack[name]) for name in columns}
     else:
         chosen = {}
@@ -51,7 +48,8 @@ def choices_of(stack: pd.DataFrame, columns: Sequence[str] | None) -> dict[str, 
             seen.add(places)
             chosen[str(name)] = texts
     if len(set(zip(*chosen.values(), strict=True)) if chosen else {()}) < len(stack):
-        chosen[_ROW_NUMBER] = [str(k + 1) for k in range(len(stack))]
+        name = _ROW_NUMBER if _ROW_NUMBER not in chosen else f"{_ROW_NUMBER} number"
+        chosen[name] = [str(k + 1) for k in range(len(stack))]
     return chosen
 
 
@@ -90,7 +88,7 @@ def check_maps(stack: pd.DataFrame, symmetrize: bool) -> list[np.ndarray]:
     matrices = [finite_or_nan(matrix) for matrix in stack["matrix"]]
     if not symmetrize:
         for k, matrix in enumerate(matrices):
-            check_symmetric(matrix, what=f"The matrix in row {k} of `stack`", one_sided=True)
+            check_symmetric(matrix, what=f"The matrix in row {k} of `rdm_df`", one_sided=True)
     return matrices
 
 
@@ -99,6 +97,9 @@ def matrix_data(matrix: np.ndarray) -> dict[str, Any]:
     condensed = is_condensable(matrix)
     off_diagonal = matrix[~np.eye(len(matrix), dtype=bool)]
     known = off_diagonal[np.isfinite(off_diagonal)]
+    if known.size and known.min() == known.max():
+        # So that they have another colour than the diagonal.
+        known = matrix[np.isfinite(matrix)]
     return {
         "square": not condensed,
         "cells": packed(to_condensed(matrix) if condensed else matrix),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import logging
+import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -49,8 +50,8 @@ def sources_by_row(
     if not any(rows):
         raise ValueError(
             f"`pictures` has {len(sets)} image sets, and the labels of none are in a row of"
-            f" `stack`; the first has {sets[0][0]!r}. Give a dict of pictures by entry key, or the"
-            " image sets that the RDMs are of."
+            f" `rdm_df`; the first has {sets[0][0]!r}. Give a dict of pictures by entry key, or"
+            " the image sets that the RDMs are of."
         )
     used = {key: None for images in rows for key in images}
     by_entry(used, keys, argument="pictures")
@@ -88,7 +89,8 @@ class Thumbnails:
 
     def number(self, key: Hashable, source: Any) -> int:
         """Return the number of a picture; one that several entries share has one number."""
-        identity = str(source) if isinstance(source, (str, bytes)) else id(source)
+        is_path = isinstance(source, (str, bytes, os.PathLike))
+        identity = os.fsdecode(source) if is_path else id(source)
         if identity not in self._numbers:
             self._numbers[identity] = len(self._sources)
             self._sources.append((key, source))

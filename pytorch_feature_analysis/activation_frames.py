@@ -78,6 +78,12 @@ def get_activations(
     FileExistsError
         `out_folder` exists, and is not empty.
 
+    See Also
+    --------
+    get_similarity_rdms : Compares the rows.
+    read_activations : The same frame from files of yours.
+    capture : Activations of images as arrays.
+
     Examples
     --------
     >>> import torch

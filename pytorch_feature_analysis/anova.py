@@ -49,7 +49,7 @@ from pytorch_feature_analysis.planning import (
 )
 from pytorch_feature_analysis.stream import Target, stream_outputs
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # From so many units of the network on, so many images a batch, where not all pass at once. Each
 # batch reads and writes all sums, so that it may be larger than those of `get_rdms`.
@@ -148,6 +148,11 @@ def compute_etas(
         Empty cells (all named), unequal cells without `ss_type`, a factor with one level, unknown
         layers or factors, a layer whose sums alone are beyond `memory_budget`.
 
+    See Also
+    --------
+    package_image_sets : Makes the image set of a table.
+    compute_tolerances : The same question asked of RDMs.
+
     Notes
     -----
     With N images and SS the sum of squares of an effect with d degrees of freedom,
@@ -221,7 +226,7 @@ def compute_etas(
         model, example, request, model_name=name, device=where
     )
     if left_out:
-        _log.warning("model '%s': these layers have no rows: %s", name, ", ".join(left_out))
+        logger.warning("model '%s': these layers have no rows: %s", name, ", ".join(left_out))
     if batch_size is None:
         most = next(size for least, size in _BATCH_SIZES if n_units >= least)
         if pass_at_once(len(images), n_units):
@@ -251,6 +256,23 @@ def compute_etas(
     if inputs is not None:
         inputs.close()
 
+    return _told_by_layer(targets, sums, design, checked, name, alpha, maps=maps)
+
+
+compute_etas_for_model_and_imageset_fast = compute_etas
+
+
+def _told_by_layer(
+    targets: Sequence[Target],
+    sums: dict[str, dict[str, np.ndarray]],
+    design: Design,
+    image_set: ImageSet,
+    name: str,
+    alpha: float,
+    *,
+    maps: bool,
+) -> tuple[pd.DataFrame, dict[tuple[str, int], dict[str, np.ndarray]]]:
+    """Make the rows and maps of the layers asked for, of the sums of those that are distinct."""
     rows = []
     ss_dict: dict[tuple[str, int], dict[str, np.ndarray]] = {}
     done: dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]] = {}
@@ -272,11 +294,10 @@ def compute_etas(
             "layer_label": target.label,
             "layer_num": target.label[1],
         }
-        rows.append({**identity, **checked.labels, "n_images": len(images), **layer_row})
+        rows.append(
+            {**identity, **image_set.labels, "n_images": len(image_set.images), **layer_row}
+        )
     return pd.DataFrame(rows), ss_dict
-
-
-compute_etas_for_model_and_imageset_fast = compute_etas
 
 
 def _share_out(targets: Sequence[Target], design: Design, budget: int) -> list[Pass]:

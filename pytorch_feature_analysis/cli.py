@@ -29,9 +29,12 @@ from pytorch_feature_analysis._cli_options import (
     layers_option,
     list_option,
     memory_option,
+    metric_option,
     models_option,
+    name_option,
     nan_policy_option,
     num_cores_option,
+    num_perms_option,
     pattern_option,
     quiet_option,
     scheduler_option,
@@ -77,7 +80,7 @@ def main() -> None:
     """
 
 
-@main.command(
+@click.command(
     cls=Step,
     epilog=example(
         "pfa demo --out my_demo",
@@ -94,7 +97,7 @@ def main() -> None:
 @seed_option("untrained weights and of the training")
 @quiet_option
 def demo(folder: str, random_state: int, quiet: bool) -> None:
-    """Run the whole pipeline on handwritten digits, in about a minute.
+    """Run the whole pipeline on handwritten digits, in a minute.
 
     A small network is trained on digits; its RDMs, those of its untrained twin and of AlexNet are
     compared layer by layer, and drawn. Nothing is downloaded.
@@ -107,7 +110,7 @@ def demo(folder: str, random_state: int, quiet: bool) -> None:
     click.echo(f"\n{result.summary()}")
 
 
-@main.command(
+@click.command(
     cls=Step,
     epilog=example(
         "pfa layers resnet18 --csv > layers_of_resnet18.csv",
@@ -132,7 +135,7 @@ def layers(model: str, as_csv: bool) -> None:
         click.echo(shown.to_string(index=False))
 
 
-@main.command(
+@click.command(
     cls=Step,
     says={"image_list": "FOLDER", "image_sets": "--group"},
     epilog=example(
@@ -157,21 +160,16 @@ def layers(model: str, as_csv: bool) -> None:
 )
 @models_option
 @layers_option
-@list_option(
-    "--metric",
-    "dissim_metrics",
-    default=["corr"],
-    show_default=True,
-    help="How to compare two patterns: corr, euclidean_distance, cosine, spearman, ...",
-)
+@metric_option("patterns")
 @list_option(
     "--activation-type",
     "activation_types",
     default=["unit_level", "feature_means"],
     show_default=True,
+    metavar="TYPE",
     help="unit_level, feature_means or cls_token.",
 )
-@click.option("--num-perms", type=int, default=0, show_default=True, help="Shuffled copies.")
+@num_perms_option("Shuffled copies of each RDM.")
 @num_cores_option
 @scheduler_option
 @batch_size_option
@@ -180,7 +178,7 @@ def layers(model: str, as_csv: bool) -> None:
 @device_option
 @transform_option
 @seed_option("random weights and of shuffles")
-@click.option("--name", "rdm_name", default="default_name", help="Goes into the column df_name.")
+@name_option("rdm_name", "df_name", "default_name")
 @click.option(
     "--out",
     "out_fname",
@@ -211,7 +209,7 @@ def rdms(
     rdm_name: str,
     **options: Any,
 ) -> None:
-    """Compute the RDMs of a folder of images at the layers of networks."""
+    """Compute the RDMs of a folder of images at layers of networks."""
     check_stack_path(out_fname, argument="out_fname")
     table = read_images(folder, pattern, entry_vars=entry_vars, grouping_vars=grouping_vars)
     image_sets = package_image_sets(table, entry_vars, grouping_vars)
@@ -236,7 +234,7 @@ def rdms(
     click.echo(what_is_in(stack, out_fname))
 
 
-@main.command(
+@click.command(
     cls=Step,
     says={"path": "STACK", "columns": "--where"},
     epilog=example(
@@ -261,20 +259,14 @@ def rdms(
 @list_option(
     "--keep", "keep_variables", metavar="COLUMN", help="Further columns to carry, as layer_num."
 )
-@list_option(
-    "--metric",
-    "dissim_metrics",
-    default=["corr"],
-    show_default=True,
-    help="How to compare two RDMs: corr, spearman, euclidean_distance, ...",
-)
+@metric_option("RDMs")
 @where_option
-@click.option("--num-perms", type=int, default=0, show_default=True, help="Shuffled copies.")
+@num_perms_option("Shuffled copies of each RDM.")
 @num_cores_option
 @nan_policy_option("pairwise", "omit", "raise")
 @symmetrize_option
 @seed_option("shuffles")
-@click.option("--name", "df_name", default="meta_rdm", help="Goes into the column df_name.")
+@name_option("df_name", "df_name", "meta_rdm")
 @click.option(
     "--out", "out_fname", required=True, metavar="FILE", help="The result, .parquet or .p."
 )
@@ -288,7 +280,7 @@ def meta(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Compare the RDMs of a stack: a stack of RDMs one order higher."""
+    """Compare the RDMs of a stack: a stack one order higher."""
     check_stack_path(out_fname, argument="out_fname")
     stack = get_meta_rdms(
         read_where(rdm_df, where),
@@ -301,5 +293,14 @@ def meta(
     click.echo(what_is_in(stack, out_fname))
 
 
-for command in (anova, decode, explore, mds, pick, rdm, report, *STUDY_COMMANDS):
-    main.add_command(command)
+# What `pfa --help` lists, in the order of the work.
+_SECTIONS: dict[str, list[click.Command]] = {
+    "To see it all": [demo],
+    "From images to stacks of RDMs": [layers, rdms, meta],
+    "Figures and pages of a stack": [rdm, mds, explore, report],
+    "Choice of stimuli": [pick],
+    "What units carry": [anova, decode],
+    "A study of many networks, and each of its steps": STUDY_COMMANDS,
+}
+for heading, commands in _SECTIONS.items():
+    main.add_section(heading, commands)

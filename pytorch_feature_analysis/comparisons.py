@@ -11,7 +11,12 @@ from typing import Any
 import pandas as pd
 
 from pytorch_feature_analysis._cells import object_series
-from pytorch_feature_analysis._checks import RandomState, check_count, check_random_state
+from pytorch_feature_analysis._checks import (
+    RandomState,
+    check_count,
+    check_random_state,
+    check_text,
+)
 from pytorch_feature_analysis._files import save_or_rescue
 from pytorch_feature_analysis._parallel import NumCores, check_num_cores, parallel_map
 from pytorch_feature_analysis.activation_groups import ActivationGroups, group_activations
@@ -46,8 +51,8 @@ def get_similarity_rdms(
     ----------
     activations_df : DataFrame
         A frame of `get_activations` or `read_activations`, or of one's own: ``activations``
-        (n_stimuli, n_units),
-        ``entry_keys`` (the stimuli), and the columns named below. It is not changed.
+        (n_stimuli, n_units), ``entry_keys`` (the stimuli), and the columns named below. It is not
+        changed.
     measures : list, default ``['linear_cka']``
         Names of `MEASURES`; names with options, as ``('linear_cka', {'debiased': True})``; or
         ``(name, function)``, where ``function(x, y)`` gives a symmetric distance of two arrays.
@@ -64,7 +69,7 @@ def get_similarity_rdms(
         `calibrate_similarity`.
     keep_variables : list of str, default none
         Further columns to carry; each must be constant within a group.
-    random_state : int, Generator or None, default 0
+    random_state : int, numpy Generator or None, default 0
         Seed of the shuffles, which are those of `get_meta_rdms`.
     num_cores : int, None or 'na', default None
         Workers; None leaves it to `joblib.parallel_config`.
@@ -103,8 +108,9 @@ def get_similarity_rdms(
     Notes
     -----
     What depends on one representation alone (its Gram matrix, singular vectors, ranks) is made
-    once, and shared by all pairs. All of a group is in memory at the same time, in float64; for
-    'linear_cka' as it is, and a gigabyte in float64.
+    once, and shared by all pairs. All of a group is in memory at the same time, in float64; but
+    for 'linear_cka' it stays as it is (in memory, or mapped), and parts of it, a gigabyte at most,
+    are made float64.
 
     A representation that is the same for all stimuli has NaN in its row and column.
 
@@ -134,8 +140,7 @@ def get_similarity_rdms(
     num_perms = check_count(num_perms, argument="num_perms", minimum=0)
     root = check_random_state(random_state)
     check_num_cores(num_cores)
-    if not isinstance(df_name, str):
-        raise TypeError(f"`df_name` must be a string, not {df_name!r}.")
+    check_text(df_name, argument="df_name")
     if out_fname is not None:
         check_stack_path(out_fname, argument="out_fname")
     grouped = group_activations(

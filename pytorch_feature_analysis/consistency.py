@@ -72,7 +72,7 @@ def get_consistency(
         Coverage of the intervals; None leaves out the columns ci_low, ci_high and n_boot.
     num_boot : int, default 1000
         Draws of models for each interval.
-    random_state : int, Generator or None, default 0
+    random_state : int, numpy Generator or None, default 0
         Seed of the draws.
     dataset_variable : str, default 'dataset'
         Column that says what the rows of a measure are.

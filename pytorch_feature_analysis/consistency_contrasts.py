@@ -48,6 +48,11 @@ def compare_consistency(consistency_df: pd.DataFrame) -> pd.DataFrame:
 
         No rows where there is one pair of sets alone, as of 'all'.
 
+    See Also
+    --------
+    get_consistency : Makes the frame.
+    plot_consistency_boxes : Draws the values that are compared.
+
     Notes
     -----
     The test takes pairs of datasets for independent, which pairs that share a dataset are not,

@@ -12,7 +12,10 @@ import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._cells import object_series
-from pytorch_feature_analysis._checks import check_name
+from pytorch_feature_analysis._checks import (
+    check_name,
+    check_text,
+)
 from pytorch_feature_analysis._files import save_or_rescue
 from pytorch_feature_analysis.dissimilarity import check_metrics
 from pytorch_feature_analysis.meta_frame import GroupPlan, assemble
@@ -68,6 +71,10 @@ intersect, nan_policy, symmetrize
     UserWarning
         Names the pairs of sets with a cell that is NaN; `get_consistency` gives the reasons.
 
+    See Also
+    --------
+    get_consistency : The same as a table, with intervals.
+
     Examples
     --------
     >>> import numpy as np
@@ -89,8 +96,7 @@ intersect, nan_policy, symmetrize
            [2., 2., 0.]])
     """
     check_name(method, METHODS, argument="method", what="method")
-    if not isinstance(df_name, str):
-        raise TypeError(f"`df_name` must be a string, not {df_name!r}.")
+    check_text(df_name, argument="df_name")
     if out_fname is not None:
         check_stack_path(out_fname, argument="out_fname")
     study = read_study(

@@ -15,6 +15,7 @@ from pytorch_feature_analysis._checks import (
     check_count,
     check_name,
     check_random_state,
+    check_text,
 )
 from pytorch_feature_analysis._files import save_or_rescue
 from pytorch_feature_analysis.decoding_folds import Comparison
@@ -144,6 +145,10 @@ def run_2way_svm_analysis(
     UserWarning
         Names layers whose patterns hold NaN or inf: their accuracies are NaN.
 
+    See Also
+    --------
+    get_decoding_rdms : Accuracies as a stack of RDMs.
+
     Notes
     -----
     **Folds.** Bins may be of unequal size. Images with a value that only one of the bins has are
@@ -201,8 +206,7 @@ def run_2way_svm_analysis(
     images = make_groups(image_list, variables, grouping_vars, reserved=reserved)
     check_name(decoding_type, _DECODING_TYPES, argument="decoding_type", what="type of decoding")
     check_name(cross_by, _CROSS_BY, argument="cross_by", what="way to cross")
-    if not isinstance(analysis_name, str):
-        raise TypeError(f"`analysis_name` must be a string, not {analysis_name!r}.")
+    check_text(analysis_name, argument="analysis_name")
     num_perms = check_count(num_perms, argument="num_perms", minimum=0)
     root = check_random_state(random_state)
     call = make_call(

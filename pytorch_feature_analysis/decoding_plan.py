@@ -147,7 +147,7 @@ def plan_within(pair: Pair, root: int) -> Comparison:
 
 def plan_k_folds(pair: Pair, n_folds: int, root: int) -> Comparison:
     """Share the images of each bin out among folds at random."""
-    _check_sizes(pair, n_folds, f"as many as `n_folds`={n_folds}")
+    _check_sizes(pair, n_folds, f"as many as `num_folds`={n_folds}")
     folds = k_folds(pair.labels, n_folds, child_generator(root, *pair.key))
     return _comparison(pair, folds, [], root)
 

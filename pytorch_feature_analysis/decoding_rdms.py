@@ -10,7 +10,12 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from pytorch_feature_analysis._checks import RandomState, check_count, check_random_state
+from pytorch_feature_analysis._checks import (
+    RandomState,
+    check_count,
+    check_random_state,
+    check_text,
+)
 from pytorch_feature_analysis._files import save_or_rescue
 from pytorch_feature_analysis.decoding_plan import (
     make_groups,
@@ -36,7 +41,7 @@ def get_decoding_rdms(
     out_fname: str | os.PathLike[str] | None = None,
     *,
     matched_by: str | None = None,
-    n_folds: int | None = None,
+    num_folds: int | None = None,
     df_name: str = "default_name",
     activation_type: str = "unit_level",
     num_cores: int | str | None = None,
@@ -68,14 +73,14 @@ def get_decoding_rdms(
     matched_by : str, optional
         Another variable, by whose values folds are matched: each leaves out the images of one.
         Default: the i-th image of each of the two values is left out, in the order of the list.
-    n_folds : int, optional
+    num_folds : int, optional
         Share the images of each value out among so many folds at random instead.
     df_name : str, default 'default_name'
         Goes into the column of that name.
     activation_type, num_cores, batch_size, device, num_threads, memory_budget, progress
         As in `run_2way_svm_analysis`.
     random_state : int, numpy Generator or None, default 0
-        Seed of the folds of `n_folds`.
+        Seed of the folds of `num_folds`.
 
     Returns
     -------
@@ -93,6 +98,10 @@ def get_decoding_rdms(
     -----
     UserWarning
         Names layers whose patterns hold NaN or inf: their accuracies are NaN.
+
+    See Also
+    --------
+    run_2way_svm_analysis : Accuracies as a table, matched by another variable.
 
     Notes
     -----
@@ -128,16 +137,15 @@ def get_decoding_rdms(
     variables = {"variable": variable}
     if matched_by is not None:
         variables["matched_by"] = matched_by
-        if n_folds is not None:
+        if num_folds is not None:
             raise ValueError(
-                "`n_folds` shares images out at random, and `matched_by` by the values of a"
+                "`num_folds` shares images out at random, and `matched_by` by the values of a"
                 " variable: give one of them."
             )
     images = make_groups(image_list, variables, grouping_vars, reserved=RESERVED_LABELS)
-    if n_folds is not None:
-        n_folds = check_count(n_folds, argument="n_folds", minimum=2)
-    if not isinstance(df_name, str):
-        raise TypeError(f"`df_name` must be a string, not {df_name!r}.")
+    if num_folds is not None:
+        num_folds = check_count(num_folds, argument="num_folds", minimum=2)
+    check_text(df_name, argument="df_name")
     root = check_random_state(random_state)
     path = None if out_fname is None else check_stack_path(out_fname, argument="out_fname")
     call = make_call(
@@ -154,7 +162,7 @@ def get_decoding_rdms(
     # The other variable, or the number of the image: they are second among the entry types.
     comparisons = [
         [
-            plan_within(pair, root) if n_folds is None else plan_k_folds(pair, n_folds, root)
+            plan_within(pair, root) if num_folds is None else plan_k_folds(pair, num_folds, root)
             for pair in pairs_of(group, 0, 1)
         ]
         for group in call.sets

@@ -7,6 +7,7 @@ the calls that any user would make, from the folder to the third order, with pic
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from pytorch_feature_analysis._files import check_writable
+from pytorch_feature_analysis._files import check_writable, leftovers
 from pytorch_feature_analysis.activations import capture
 from pytorch_feature_analysis.dataframes import df_filter
 from pytorch_feature_analysis.demo_digits import (
@@ -33,6 +34,7 @@ from pytorch_feature_analysis.matrices import get_upper_triang
 from pytorch_feature_analysis.meta_rdms import get_meta_rdms
 from pytorch_feature_analysis.models import prepare_models, trained_weights_file
 from pytorch_feature_analysis.rdms import get_rdms
+from pytorch_feature_analysis.stack_parts import parts_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -216,13 +218,21 @@ def run_demo(
 def _prepare_folder(folder: Path) -> dict[str, Path]:
     """Make the folder, free of what an earlier demo computed; where the outputs go."""
     folder.mkdir(parents=True, exist_ok=True)
-    foreign = sorted(path.name for path in folder.iterdir() if path.name not in OUTPUTS.values())
+    files = {what: folder / name for what, name in OUTPUTS.items()}
+    # What a demo that was killed leaves behind.
+    unfinished = [parts_folder(path) for path in files.values()]
+    left = [*leftovers(folder), *(folder / f"{name}.lock" for name in OUTPUTS.values())]
+    own = {path.name for path in (*files.values(), *unfinished, *left)}
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in own)
     if foreign:
         raise ValueError(
             f"`folder` is '{folder}', which holds something else ('{foreign[0]}'); the demo needs"
             " a folder of its own. Name one that is empty or not there yet."
         )
-    files = {what: folder / name for what, name in OUTPUTS.items()}
+    for path in left:
+        path.unlink(missing_ok=True)
+    for path in unfinished:
+        shutil.rmtree(path, ignore_errors=True)
     for what, path in files.items():
         if what != "images":
             check_writable(path, argument="folder").unlink(missing_ok=True)

@@ -63,7 +63,7 @@ def max_disagreement(
         and counts.
     symmetrize : bool, default False
         As in `select_stimuli`.
-    random_state : int, Generator or None, default 0
+    random_state : int, numpy Generator or None, default 0
         Seeds the search: swaps as long as one lowers the correlation, from many starts.
 
     Returns
@@ -72,8 +72,12 @@ def max_disagreement(
         One row per chosen stimulus: `entry_key`; the variables of its label; `index`, its place in
         `row_a`; `mean_disagreement`, its mean difference in rank to the other chosen ones, as a
         share of all pairs, from 0 to 1; `n_missing` as in `select_stimuli`; `correlation`, that of
-        the two RDMs (of ranks) over the chosen stimuli, the same in each row. The most disagreed
-        upon come first.
+        the two RDMs (of ranks) over the chosen stimuli, the same in each row, NaN where all sets
+        have equal ranks in one of them. The most disagreed upon come first.
+
+    See Also
+    --------
+    select_stimuli : Stimuli that differ most.
 
     References
     ----------
@@ -128,7 +132,7 @@ def max_disagreement(
             best, lowest = found, correlation
     frame = chosen_frame(keys, labels, np.sort(best).tolist(), differences)
     frame = frame.rename(columns={"mean_dissim": "mean_disagreement"})
-    frame["correlation"] = lowest
+    frame["correlation"] = lowest if np.isfinite(lowest) else np.nan
     most_first = np.argsort(-frame["mean_disagreement"], kind="stable")
     return frame.iloc[most_first].reset_index(drop=True)
 

@@ -33,7 +33,7 @@ _SMALLEST_PICTURE = 16
 
 
 def explore(
-    stack: pd.DataFrame,
+    rdm_df: pd.DataFrame,
     pictures: Mapping[Any, Any] | Sequence[tuple[Any, ...]] | None = None,
     out: str | os.PathLike[str] = "explore.html",
     *,
@@ -57,7 +57,7 @@ def explore(
 
     Parameters
     ----------
-    stack : DataFrame
+    rdm_df : DataFrame
         A stack of RDMs of any order; rows may have different entries.
     pictures : dict or list of image sets, optional
         Pictures by entry key, as `rdm_mds` takes them: paths, PIL images or arrays. Or image sets
@@ -132,15 +132,15 @@ def explore(
     """
     path = check_writable(out, argument="out")
     _check_bokeh()
-    checked = checked_stack(stack, argument="stack")
+    checked = checked_stack(rdm_df, argument="rdm_df")
     if not len(checked):
-        raise ValueError("`stack` must have a row at least, and has none: no row passed a filter.")
+        raise ValueError("`rdm_df` has no rows, so there is nothing to explore.")
     check_name(method, ("metric", "classical"), argument="method", what="method of scaling")
     check_count(num_starts, argument="num_starts")
     side = check_count(picture_size, argument="picture_size", minimum=_SMALLEST_PICTURE)
     if columns is not None:
         columns = check_sequence(columns, argument="columns", of="names of columns")
-    choices = choices_of(stack, columns)
+    choices = choices_of(rdm_df, columns)
     variables = variables_of_keys(checked)
     keys = list(variables)
     own_labels = by_entry(labels, keys, argument="labels")

@@ -58,6 +58,11 @@ def read_features(
         There is no such dataset, model or split; a file that is not whole; places outside of a
         dataset.
 
+    See Also
+    --------
+    extract_features : Makes the store.
+    read_activations : Of files of any other form.
+
     Examples
     --------
     A folder with tensors that torch saved:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._cells import object_series
-from pytorch_feature_analysis._checks import check_count, check_name, check_sequence
+from pytorch_feature_analysis._checks import check_count, check_free, check_name, check_sequence
 from pytorch_feature_analysis.entry_subsets import EntryKey
 from pytorch_feature_analysis.rdm_stack import checked_stack, greedy_orders, in_words
 from pytorch_feature_analysis.regroup import (
@@ -29,7 +29,7 @@ _Groups = Mapping[Any, list[EntryKey] | None]
 
 
 def get_net_similarity(
-    stack: pd.DataFrame,
+    rdm_df: pd.DataFrame,
     layer_groups: Mapping[Any, Sequence[Any]] | None = None,
     *,
     layer_variable: str = "layer",
@@ -42,7 +42,7 @@ def get_net_similarity(
 
     Parameters
     ----------
-    stack : DataFrame
+    rdm_df : DataFrame
         Matrices of networks by networks, a row a layer, as of `get_similarity_rdms` with
         ``entry_variables=['model']``. It is not changed.
     layer_groups : dict of str to list, optional
@@ -55,7 +55,7 @@ def get_net_similarity(
     -------
     DataFrame
         A row for each group of layers, and for each measure and whatever else tells the rows of
-        `stack` apart. In place of the layer it has
+        `rdm_df` apart. In place of the layer it has
 
         layer_group : str
             The name of the group.
@@ -69,6 +69,11 @@ def get_net_similarity(
     ValueError
         A group names a layer that is not there, or one twice; a layer has two rows of a measure,
         or is of other networks than the others.
+
+    See Also
+    --------
+    similarity_table : A row as a table.
+    grid_groups : Groups of layers.
 
     Notes
     -----
@@ -90,22 +95,14 @@ def get_net_similarity(
     >>> net["layer_group"].tolist(), [f"{matrix[0, 1]:.1f}" for matrix in net["matrix"]]
     (['all', 'late'], ['0.4', '0.8'])
     """
-    checked = checked_stack(stack, columns=[layer_variable], argument="stack")
+    checked = checked_stack(rdm_df, columns=[layer_variable], argument="rdm_df")
     if checked.empty:
-        raise ValueError("`stack` has no rows, so there are no layers.")
-    (layer_variable,) = check_variables(
-        checked, [layer_variable], argument="layer_variable", frame="stack"
-    )
-    keys = row_keys(checked, [layer_variable], frame="stack")
+        raise ValueError("`rdm_df` has no rows, so there are no layers.")
+    (layer_variable,) = check_variables(checked, [layer_variable], argument="layer_variable")
+    keys = row_keys(checked, [layer_variable])
     groups = _check_layer_groups(layer_groups, keys)
-    grouping = check_grouping(
-        checked, list(stack.columns), [layer_variable], "rest", frame="stack"
-    )
-    taken = [name for name in ("layer_group", "group_layers") if name in grouping]
-    if taken:
-        raise ValueError(
-            f"`stack` has a column {taken[0]!r}, which the result has too; rename it."
-        )
+    grouping = check_grouping(checked, list(rdm_df.columns), [layer_variable], "rest")
+    check_free(grouping, ("layer_group", "group_layers"), argument="rdm_df")
     wanted = {key for layers in groups.values() for key in layers or keys}
     means, firsts = [], []
     for rows in make_groups(checked, keys, grouping, wanted):
@@ -147,6 +144,10 @@ def grid_groups(layers: Sequence[Any], heads: Sequence[Any] | int) -> dict[str, 
     dict of str to list
         ``'row 1'`` and so on, the layers of each row; then the name of each head (``'head 1'`` and
         so on, where only their number is given), and its layers in all rows.
+
+    See Also
+    --------
+    get_net_similarity : Takes the groups.
 
     Examples
     --------
@@ -198,7 +199,7 @@ def _check_layer_groups(layer_groups: Any, keys: Sequence[EntryKey]) -> _Groups:
         if not listed:
             raise ValueError(f"`{argument}` is empty; list its layers, or leave the group out.")
         for layer in listed:
-            check_name(layer, known, argument=argument, what="layer", owner=" of `stack`")
+            check_name(layer, known, argument=argument, what="layer", owner=" of `rdm_df`")
         if len(set(listed)) < len(listed):
             twice = [layer for layer in dict.fromkeys(listed) if listed.count(layer) > 1]
             raise ValueError(f"`{argument}` names {in_words(twice)} more than once.")

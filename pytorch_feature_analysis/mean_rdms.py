@@ -10,7 +10,10 @@ import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._cells import object_series
-from pytorch_feature_analysis._checks import check_free
+from pytorch_feature_analysis._checks import (
+    check_free,
+    check_text,
+)
 from pytorch_feature_analysis.matrices import to_condensed
 from pytorch_feature_analysis.missing_cells import (
     check_nan_policy,
@@ -112,7 +115,7 @@ def mean_rows(
     over: Sequence[str],
     *,
     nan_policy: str,
-    df_name: str = "mean_rdms",
+    df_name: str = "mean_rdm",
     argument: str = "rdm_df",
 ) -> pd.DataFrame:
     """Make the stack of `get_mean_rdms`; errors name the argument that was given."""
@@ -121,8 +124,7 @@ def mean_rows(
     if stack.empty:
         raise ValueError(f"`{argument}` has no rows, so there is nothing to take a mean of.")
     variables = check_variables(stack, over, argument="over", empty=False)
-    if not isinstance(df_name, str):
-        raise TypeError(f"`df_name` must be a string, not {df_name!r}.")
+    check_text(df_name, argument="df_name")
     stack = stack.drop(columns="dissim_rankings", errors="ignore")
     own = [name for name in rdm_df.columns if name in stack.columns and name != "df_name"]
     grouping = rest_variables(stack, own, variables)

@@ -16,6 +16,7 @@ from pytorch_feature_analysis._checks import (
     RandomState,
     check_count,
     check_random_state,
+    check_text,
 )
 from pytorch_feature_analysis._files import save_or_rescue
 from pytorch_feature_analysis._parallel import NumCores, check_num_cores, parallel_map
@@ -118,7 +119,7 @@ def get_meta_rdms(
     symmetrize : bool, default False
         Take the mean of an RDM that is not symmetric (of 'pwcca', say) and its transpose, instead
         of refusing it.
-    random_state : int, Generator or None, default 0
+    random_state : int, numpy Generator or None, default 0
         Seed of the shuffles.
     num_cores : int, None or 'na', default None
         Workers; None leaves it to `joblib.parallel_config`.
@@ -236,8 +237,7 @@ def get_meta_rdms(
     num_perms = check_count(num_perms, argument="num_perms", minimum=0)
     root = check_random_state(random_state)
     check_num_cores(num_cores)
-    if not isinstance(df_name, str):
-        raise TypeError(f"`df_name` must be a string, not {df_name!r}.")
+    check_text(df_name, argument="df_name")
     if out_fname is not None:
         check_stack_path(out_fname, argument="out_fname")
     stack = checked_stack(rdm_df)

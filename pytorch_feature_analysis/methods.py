@@ -213,7 +213,9 @@ def _activations(stack: pd.DataFrame) -> list[str]:
 
 
 def _missing(stack: pd.DataFrame) -> list[str]:
-    missing = [(~np.isfinite(get_upper_triang(matrix))).sum() for matrix in stack["matrix"]]
+    # Of the RDMs that are counted: shuffles have the same cells in another order.
+    rdms = stack.loc[stack["perm"] == "orig_data", "matrix"]
+    missing = [(~np.isfinite(get_upper_triang(matrix))).sum() for matrix in rdms]
     if not any(missing):
         return []
     some = f"{np.count_nonzero(missing)} of {len(missing)} RDMs"

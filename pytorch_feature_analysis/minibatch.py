@@ -16,6 +16,7 @@ from pytorch_feature_analysis._checks import (
     RandomState,
     check_count,
     check_random_state,
+    check_text,
     child_generator,
 )
 from pytorch_feature_analysis._image_decoding import describe_image
@@ -107,12 +108,17 @@ def get_minibatch_cka(
     TypeError
         A loader whose batches hold no tensor.
 
+    See Also
+    --------
+    minibatch_cka : The same of arrays.
+    get_similarity_rdms : Of activations that are kept, by any measure.
+
     Notes
     -----
     Batches of fewer than four stimuli are merged with those before or behind. A layer that is the
     same for all images of all batches has NaN. Smaller batches take fewer products, and give a
-    noisier estimate. Of networks in float32, products of patterns about
-    one of them are made in float32, and summed in float64: CKA is exact to about 1e-6.
+    noisier estimate. Of networks in float32, products of patterns about one of them are made in
+    float32, and summed in float64: CKA is exact to about 1e-6.
 
     References
     ----------
@@ -145,8 +151,7 @@ def get_minibatch_cka(
         num_threads = torch.get_num_threads()
     num_threads = check_count(num_threads, argument="num_threads")
     root = check_random_state(random_state)
-    if not isinstance(df_name, str):
-        raise TypeError(f"`df_name` must be a string, not {df_name!r}.")
+    check_text(df_name, argument="df_name")
     source: _Listed | _Loaded
     if isinstance(images, (list, tuple)) and not any(map(_is_batch, images[:1])):
         source = _Listed(images, models, batch_size, root)

@@ -25,7 +25,7 @@ from pytorch_feature_analysis.probe_settings import ProbeSettings, check_seeds
 from pytorch_feature_analysis.probe_table import RESULTS, ProbeTable
 from pytorch_feature_analysis.rdm_stack import in_words
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _PARTS = ("train", "test")
 
@@ -174,7 +174,7 @@ def probe_models(
     n_rows = sum(len(rows) for rows in wanted)
     n_missing = sum(len(task.rows) for task in tasks)
     if n_missing < n_rows:
-        _log.info("%d of %d rows are in '%s' already.", n_rows - n_missing, n_rows, out_fname)
+        logger.info("%d of %d rows are in '%s' already.", n_rows - n_missing, n_rows, out_fname)
 
     # Deferred: only a call needs it.
     from tqdm.auto import tqdm

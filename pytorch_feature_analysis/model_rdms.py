@@ -112,6 +112,11 @@ def rdm_from_features(
     TypeError
         A column of other things than numbers as numbers.
 
+    See Also
+    --------
+    categorical_rdm : Of one variable of categories.
+    compare_to_reference : Takes the stack, as reference or as rows.
+
     Examples
     --------
     >>> import pandas as pd
@@ -167,6 +172,10 @@ def stack_from_matrices(
     ValueError
         Matrices that are not square, or have another size than there are keys; keys that come
         twice; columns of another length.
+
+    See Also
+    --------
+    check_rdm_stack : Checks and completes a frame of your own.
 
     Examples
     --------

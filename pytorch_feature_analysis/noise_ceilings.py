@@ -69,6 +69,11 @@ def noise_ceiling(
         A reference with a single subject; subjects with other entries; missing cells with
         'raise'.
 
+    See Also
+    --------
+    compare_to_reference : Agreement of a stack, beside the ceilings.
+    reliability : How well halves of the subjects agree.
+
     Notes
     -----
     The upper bound is the mean agreement with the RDM that has the highest possible one, the mean
@@ -151,6 +156,10 @@ def reliability(
     ------
     ValueError
         A reference with a single subject; subjects with other entries.
+
+    See Also
+    --------
+    noise_ceiling : The bounds that noise sets.
 
     Notes
     -----

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import pearsonr, spearmanr
 
-from pytorch_feature_analysis._checks import check_columns, check_name, check_sequence
+from pytorch_feature_analysis._checks import check_columns, check_free, check_name, check_sequence
 from pytorch_feature_analysis.entry_subsets import EntryKey
 from pytorch_feature_analysis.rdm_stack import as_key, checked_stack, in_words, name_of
 from pytorch_feature_analysis.regroup import MADE_ANEW, is_scramble
@@ -24,14 +24,14 @@ METHODS: dict[str, Callable[[np.ndarray, np.ndarray], Any]] = {
     "spearman": spearmanr,
 }
 _FEWEST = 3
-_RESULTS = ("compared", "method", "r", "p", "n", "n_missing", "reason")
+_RESULTS = ("direction", "method", "r", "p", "n_pairs", "n_missing", "reason")
 _EQUAL = {"similarity": "equal similarities", "distance": "equal distances"}
 # Numbers that differ by less, beside the largest, are equal but for rounding.
 _ROUNDING = 1e-12
 
 
 def correlate_with(
-    stack: pd.DataFrame,
+    rdm_df: pd.DataFrame,
     frame: pd.DataFrame,
     column: str | None = None,
     *,
@@ -45,7 +45,7 @@ def correlate_with(
 
     Parameters
     ----------
-    stack : DataFrame
+    rdm_df : DataFrame
         Matrices of networks by networks: of `get_net_similarity`, or layers. It is not changed.
     frame : DataFrame
         The number of each pair, in one of two forms:
@@ -66,10 +66,10 @@ def correlate_with(
     Returns
     -------
     DataFrame
-        A row for each row of `stack` and each method. Behind the columns of `stack` that say what
-        the row is, there are
+        A row for each row of `rdm_df` and each method. Behind the columns of `rdm_df` that say
+        what the row is, there are
 
-        compared : str
+        direction : str
             'similarity', where the matrix holds 1 less a similarity, or 'distance', where it holds
             distances, or a measure that is not known. So a positive r says that more similar
             pairs, or more distant pairs, have larger numbers.
@@ -79,7 +79,7 @@ def correlate_with(
             The correlation, -1 to 1.
         p : float
             Its two-sided p value, see Notes.
-        n : int
+        n_pairs : int
             The number of pairs, 30 for all of six networks in both directions.
         n_missing : int
             How many more there would be, whose number or similarity is not there or NaN: all in
@@ -90,7 +90,12 @@ def correlate_with(
     Raises
     ------
     ValueError
-        `frame` names networks that no row of `stack` has, or a pair twice.
+        `frame` names networks that no row of `rdm_df` has, or a pair twice.
+
+    See Also
+    --------
+    link_to_performance : Similarity beside the gap in accuracy.
+    similarity_table : Makes a table of that form.
 
     Notes
     -----
@@ -117,13 +122,13 @@ def correlate_with(
     ...     "gain": [0.4, 0.1, 0.3],
     ... })
     >>> results = pfa.correlate_with(stack, gains, "gain")
-    >>> results[["layer", "compared", "method", "r", "n"]].round(3)
-      layer    compared    method      r  n
-    0   fc1  similarity   pearson  0.954  3
-    1   fc1  similarity  spearman  1.000  3
+    >>> results[["layer", "direction", "method", "r", "n_pairs"]].round(3)
+      layer   direction    method      r  n_pairs
+    0   fc1  similarity   pearson  0.954        3
+    1   fc1  similarity  spearman  1.000        3
     """
     methods = check_methods(method)
-    checked = checked_stack(stack, columns=["dissim_metric"], argument="stack")
+    checked = checked_stack(rdm_df, columns=["dissim_metric"], argument="rdm_df")
     if column is None:
         given = _pairs_of_table(frame)
     else:
@@ -131,26 +136,22 @@ def correlate_with(
     _check_networks(given, checked["entry_keys"].tolist(), is_table=column is None)
     labels = [
         name
-        for name in stack.columns
+        for name in rdm_df.columns
         if name not in MADE_ANEW
         and name not in PROVENANCE_COLUMNS
         and not is_lineage(name)
         and not is_scramble(name)
     ]
-    taken = [name for name in labels if name in _RESULTS]
-    if taken:
-        raise ValueError(
-            f"`stack` has the columns {in_words(taken)}, which the result has too; rename them."
-        )
+    check_free(labels, _RESULTS, argument="rdm_df")
     results = []
     for matrix, metric, keys in zip(
         checked["matrix"], checked["dissim_metric"], checked["entry_keys"], strict=True
     ):
-        values, compared = compared_values(matrix, metric, argument="stack")
+        values, direction = compared_values(matrix, metric, argument="rdm_df")
         x, y, n_missing = _paired(values, keys, given)
         for name in methods:
-            r, p, reason = correlate(x, y, name, (_EQUAL[compared], "equal numbers"))
-            results.append((compared, name, r, p, len(x), n_missing, reason))
+            r, p, reason = correlate(x, y, name, (_EQUAL[direction], "equal numbers"))
+            results.append((direction, name, r, p, len(x), n_missing, reason))
     repeated = np.repeat(np.arange(len(checked)), len(methods))
     told = checked[labels].iloc[repeated].reset_index(drop=True)
     return pd.concat([told, pd.DataFrame(results, columns=list(_RESULTS))], axis=1)
@@ -205,7 +206,7 @@ def _check_networks(
             else ""
         )
         raise ValueError(
-            f"`frame` names {in_words(map(name_of, unknown))}, which no row of `stack` has. The"
+            f"`frame` names {in_words(map(name_of, unknown))}, which no row of `rdm_df` has. The"
             f" entries there are: {in_words(map(name_of, known), 20)}.{hint}"
         )
 

@@ -13,7 +13,11 @@ import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._cells import object_series
-from pytorch_feature_analysis._checks import check_free, check_name
+from pytorch_feature_analysis._checks import (
+    check_free,
+    check_name,
+    check_text,
+)
 from pytorch_feature_analysis._files import save_or_rescue
 from pytorch_feature_analysis.crossvalidated import runs_in_common
 from pytorch_feature_analysis.matrices import to_condensed
@@ -207,8 +211,7 @@ def get_pattern_rdms(
     """
     metrics = check_dissim_metrics(dissim_metrics)
     _check_options(noise, noise_method, noise_by_run, nan_policy)
-    if not isinstance(df_name, str):
-        raise TypeError(f"`df_name` must be a string, not {df_name!r}.")
+    check_text(df_name, argument="df_name")
     path = None if out_fname is None else check_stack_path(out_fname, argument="out_fname")
     crossvalidated = [metric for metric in metrics if isinstance(metric, str)]
     source = noise if set(WHITENED) & set(crossvalidated) else None
@@ -297,6 +300,10 @@ def get_pattern_design(
     ------
     ValueError
         As `get_pattern_rdms`, but that a single run will do.
+
+    See Also
+    --------
+    get_pattern_rdms : The RDMs themselves.
 
     Notes
     -----

@@ -73,7 +73,7 @@ def link_to_performance(
           perform alike; NaN where it is not defined,
         - p: float, two-sided, as if pairs were independent,
         - n_pairs: int, the pairs whose similarity and gap are known,
-        - reason: str, why r is NaN, or None.
+        - reason: str, why r is NaN; otherwise empty.
 
     Raises
     ------
@@ -159,4 +159,4 @@ def _correlated(closeness: np.ndarray, gaps: np.ndarray, method: str) -> dict[st
     r, p, reason = correlate(
         gaps, closeness, method, ("all gaps are the same", "all pairs are equally similar")
     )
-    return {"r": r, "p": p, "n_pairs": len(gaps), "reason": reason or None}
+    return {"r": r, "p": p, "n_pairs": len(gaps), "reason": reason}

@@ -208,6 +208,10 @@ def fit_linear_probe(
         ``predict(features, classes=None)`` and ``score(features, targets, classes=None)``; with
         `classes`, all others are left out of the choice.
 
+    See Also
+    --------
+    train_linear_probe : Trains and tests, as a frame with a row a seed.
+
     Examples
     --------
     Three clouds on a line. Without the class in the middle, its samples are told to be of the

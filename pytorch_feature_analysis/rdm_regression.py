@@ -105,6 +105,10 @@ def regress_rdms(
         Predictors that are (with 'any') a sum of others; more predictors than cells; rows of other
         entries.
 
+    See Also
+    --------
+    compare_to_reference : Each row by itself.
+
     Examples
     --------
     >>> import numpy as np

@@ -30,7 +30,7 @@ from pytorch_feature_analysis.stack_parts import part_files, parts_folder
 from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS
 from pytorch_feature_analysis.store import RunStore
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def get_rdms(
@@ -171,6 +171,12 @@ def get_rdms(
         Names the entries whose pattern is constant at a layer (NaN in their rows and columns);
         says what changed when rows in `out_fname` had to be computed anew.
 
+    See Also
+    --------
+    plan_rdms : What a call costs, before it is made.
+    get_meta_rdms : Compares the RDMs.
+    read_rdms : Reads the file.
+
     Notes
     -----
     Inner-product metrics are computed from float32 activations in float64 (see `compute_rdm`).
@@ -235,12 +241,12 @@ def get_rdms(
     laid_out = LaidOut.of(call, store.finished)
     served = served_rows(store.finished, laid_out.rows, call)
     missing = [row for row in laid_out.rows if row.key not in served]
-    _log.log(level, "%d rows: %d served from %s", len(laid_out.rows), len(served), path)
+    logger.log(level, "%d rows: %d served from %s", len(laid_out.rows), len(served), path)
     laid_out.make_ready(missing)
     planner, shared_out = laid_out.passes(missing)
     if planner.is_long(shared_out):
         for line in forecast(planner, shared_out).in_words():
-            _log.log(level, "%s", line)
+            logger.log(level, "%s", line)
     jobs = [job for run, passes in shared_out for job in planner.jobs(run, passes)]
 
     made: dict[str, dict[str, Any]] = {}
@@ -249,7 +255,7 @@ def get_rdms(
     with _naming_what_is_kept(path):
         for job, result in finished_jobs(jobs, num_cores=call.num_cores, progress=progress):
             done = (job.model_name, result.seconds, len(job.targets), len(job.images))
-            _log.log(level, "model '%s' took %.1f s for %d layers of %d images", *done)
+            logger.log(level, "model '%s' took %.1f s for %d layers of %d images", *done)
             undefined += undefined_in_words(job, result)
             rows = [row for cell in job.wanted for row in rows_of[job.model_name, cell]]
             finished = finished_rows(rows, laid_out, job, result, random_state)
@@ -311,6 +317,10 @@ def plan_rdms(
           memory and in temporary files,
         - stack_bytes (int): of the RDMs,
         - seconds (float): on one worker, without metrics that are functions or scipy's.
+
+    See Also
+    --------
+    get_rdms : Does it.
 
     Examples
     --------

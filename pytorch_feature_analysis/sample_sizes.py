@@ -57,7 +57,7 @@ def sample_size_sensitivity(
     repeats : int, default 10
         Subsets of each size, drawn without replacement. The same subsets serve all
         representations and measures.
-    random_state : int, Generator or None, default 0
+    random_state : int, numpy Generator or None, default 0
         Seed of the subsets. Other sizes, or further repeats, change none of them.
     num_cores : int, None or 'na', default None
         Workers; None leaves it to `joblib.parallel_config`.
@@ -95,6 +95,11 @@ def sample_size_sensitivity(
     ValueError
         Sizes above the number of stimuli, or too small for a measure; and what
         `get_similarity_rdms` refuses.
+
+    See Also
+    --------
+    get_similarity_rdms : Of all stimuli, as a stack.
+    plot_sample_sizes : Draws it.
 
     Notes
     -----

@@ -16,12 +16,12 @@ from pytorch_feature_analysis.rdm_stack import checked_stack, in_words
 from pytorch_feature_analysis.regroup import label_columns
 
 
-def to_similarity(stack: pd.DataFrame, measures: Sequence[Any] = ()) -> pd.DataFrame:
+def to_similarity(rdm_df: pd.DataFrame, measures: Sequence[Any] = ()) -> pd.DataFrame:
     """Turn the dissimilarities ``1 - s`` of a stack back into the similarities s.
 
     Parameters
     ----------
-    stack : DataFrame
+    rdm_df : DataFrame
         Rows of `get_similarity_rdms` whose measure is a similarity, or of `get_meta_rdms` or
         `get_rdms` by 'corr', 'cosine' or 'spearman'. It is not changed.
     measures : list of Measure, default none
@@ -37,6 +37,11 @@ def to_similarity(stack: pd.DataFrame, measures: Sequence[Any] = ()) -> pd.DataF
     ValueError
         Rows whose measure is a distance, of which there is no similarity, or is not known.
 
+    See Also
+    --------
+    similarity_table : One row as a table of networks by networks.
+    calibrate_similarity : Similarities beside those of shuffled stimuli.
+
     Examples
     --------
     >>> import numpy as np
@@ -50,7 +55,7 @@ def to_similarity(stack: pd.DataFrame, measures: Sequence[Any] = ()) -> pd.DataF
     >>> pfa.to_similarity(stack)["matrix"][0].tolist()
     [[1.0, 0.75], [0.75, 1.0]]
     """
-    checked = checked_stack(stack, columns=["dissim_metric"], argument="stack")
+    checked = checked_stack(rdm_df, columns=["dissim_metric"], argument="rdm_df")
     wrong = [
         name
         for name in dict.fromkeys(checked["dissim_metric"])
@@ -58,10 +63,10 @@ def to_similarity(stack: pd.DataFrame, measures: Sequence[Any] = ()) -> pd.DataF
     ]
     if wrong:
         raise ValueError(
-            f"`stack` has rows by {in_words(wrong)}, whose matrices are not 1 less a similarity"
+            f"`rdm_df` has rows by {in_words(wrong)}, whose matrices are not 1 less a similarity"
             " that is known here; leave them out with `df_filter`."
         )
-    result = stack.copy(deep=False)
+    result = rdm_df.copy(deep=False)
     similarities = [1 - matrix for matrix in checked["matrix"]]
     for matrix in similarities:
         matrix.flags.writeable = False
@@ -69,7 +74,7 @@ def to_similarity(stack: pd.DataFrame, measures: Sequence[Any] = ()) -> pd.DataF
     return result
 
 
-def calibrate_similarity(stack: pd.DataFrame, measures: Sequence[Any] = ()) -> pd.DataFrame:
+def calibrate_similarity(rdm_df: pd.DataFrame, measures: Sequence[Any] = ()) -> pd.DataFrame:
     """Set each score beside those of the same representations with their stimuli shuffled.
 
     High values of many measures are no sign of likeness where there are few stimuli: what
@@ -77,7 +82,7 @@ def calibrate_similarity(stack: pd.DataFrame, measures: Sequence[Any] = ()) -> p
 
     Parameters
     ----------
-    stack : DataFrame
+    rdm_df : DataFrame
         A stack of `get_similarity_rdms` or `get_meta_rdms` with `num_perms`. It is not changed.
     measures : list of Measure, default none
         Measures of one's own that the stack was made with; what is not known is a distance.
@@ -109,6 +114,11 @@ def calibrate_similarity(stack: pd.DataFrame, measures: Sequence[Any] = ()) -> p
     ValueError
         An RDM has no shuffles, or there are several rows of one number.
 
+    See Also
+    --------
+    get_similarity_rdms : Makes the stack, with `num_perms`.
+    to_similarity : The similarities as a stack.
+
     References
     ----------
     Hubert, L. and Arabie, P. (1985). Comparing partitions. J. Classif. 2, 193-218 (correction for
@@ -138,8 +148,8 @@ def calibrate_similarity(stack: pd.DataFrame, measures: Sequence[Any] = ()) -> p
     1    (x,)  (like x,)   0.64       0.43  0.01       0.38
     2    (y,)  (like x,)   0.38       0.42  0.82      -0.08
     """
-    checked = checked_stack(stack, columns=["dissim_metric", "perm"], argument="stack")
-    carried = label_columns(stack)
+    checked = checked_stack(rdm_df, columns=["dissim_metric", "perm"], argument="rdm_df")
+    carried = label_columns(rdm_df)
     code = codes_of(checked["entry_keys"])
     for name in carried:
         code = crossed(code, codes_of(checked[name]))
@@ -151,7 +161,7 @@ def calibrate_similarity(stack: pd.DataFrame, measures: Sequence[Any] = ()) -> p
         shuffled = len(rows) - originals.sum()
         if originals.sum() != 1 or not shuffled or rows["perm"].duplicated().any():
             raise ValueError(
-                f"`stack` must have, for each RDM, one row 'orig_data' in `perm` and the shuffles"
+                f"`rdm_df` must have, for each RDM, one row 'orig_data' in `perm` and the shuffles"
                 f" numbered, but has {rows['perm'].tolist()[:5]} for {labels}. Make it with"
                 " `num_perms` of at least 1, and keep all its rows."
             )

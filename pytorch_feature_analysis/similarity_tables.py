@@ -46,6 +46,11 @@ def similarity_table(rdm_df: pd.DataFrame | pd.Series) -> pd.DataFrame:
         not known, and 0 is the same. Of a measure that is not symmetric, it is from the row to the
         column.
 
+    See Also
+    --------
+    layerwise_table : All networks beside one, layer by layer.
+    style_similarity : Colours it.
+
     Examples
     --------
     >>> import numpy as np
@@ -70,7 +75,7 @@ def similarity_table(rdm_df: pd.DataFrame | pd.Series) -> pd.DataFrame:
 
 
 def layerwise_table(
-    stack: pd.DataFrame, target: Any, *, layer_variable: str = "layer"
+    rdm_df: pd.DataFrame, target: Any, *, layer_variable: str = "layer"
 ) -> pd.DataFrame:
     """Tell how alike all networks are to one of them, layer by layer.
 
@@ -78,7 +83,7 @@ def layerwise_table(
 
     Parameters
     ----------
-    stack : DataFrame
+    rdm_df : DataFrame
         Matrices of networks by networks by one measure, a row a layer. It is not changed.
     target : str or tuple
         The entry that all are compared with; its key, which may stand without its tuple.
@@ -88,7 +93,7 @@ def layerwise_table(
     Returns
     -------
     DataFrame
-        A row a layer, in the order of `stack`, and a column a network, the target among them, in
+        A row a layer, in the order of `rdm_df`, and a column a network, the target among them, in
         the order of the first row. Similarities or distances, as in `similarity_table`; of a
         measure that is not symmetric, from the network to the target.
 
@@ -96,6 +101,11 @@ def layerwise_table(
     ------
     ValueError
         No entry is called `target`; a layer has several rows; the layers are of other networks.
+
+    See Also
+    --------
+    get_net_similarity : The mean over layers.
+    similarity_table : All networks by all, of one layer.
 
     Examples
     --------
@@ -114,20 +124,18 @@ def layerwise_table(
     conv1   0.75    1.0
     fc1     0.25    1.0
     """
-    checked = checked_stack(stack, columns=[layer_variable, "dissim_metric"], argument="stack")
+    checked = checked_stack(rdm_df, columns=[layer_variable, "dissim_metric"], argument="rdm_df")
     if checked.empty:
-        raise ValueError("`stack` has no rows, so there are no layers.")
-    (layer_variable,) = check_variables(
-        checked, [layer_variable], argument="layer_variable", frame="stack"
-    )
-    keys = row_keys(checked, [layer_variable], frame="stack")
+        raise ValueError("`rdm_df` has no rows, so there are no layers.")
+    (layer_variable,) = check_variables(checked, [layer_variable], argument="layer_variable")
+    keys = row_keys(checked, [layer_variable])
     (rows,) = make_groups(checked, keys, [], set(keys))
     check_each_once(checked, rows)
     measures = list(dict.fromkeys(checked["dissim_metric"]))
     if len(measures) > 1:
         raise ValueError(
-            f"`stack` has layers by {in_words(measures)}, which do not go into one table; take one"
-            " with `df_filter`."
+            f"`rdm_df` has layers by {in_words(measures)}, which do not go into one table; take"
+            " one with `df_filter`."
         )
     orders = align(rows, checked["entry_keys"].tolist(), checked["entry_labels"].tolist())
     entries = checked["entry_keys"].iloc[0]
@@ -136,12 +144,12 @@ def layerwise_table(
         [name_of(key) for key in entries],
         argument="target",
         what="entry",
-        owner=" of `stack`",
+        owner=" of `rdm_df`",
     )
     place = entries.index(as_key(target))
     lines = []
     for matrix, order in zip(checked["matrix"], orders, strict=True):
-        values, _ = compared_values(matrix, measures[0], argument="stack")
+        values, _ = compared_values(matrix, measures[0], argument="rdm_df")
         lines.append(values[:, place] if order is None else values[order, order[place]])
     return pd.DataFrame(
         np.array(lines),
@@ -172,7 +180,7 @@ def check_each_once(stack: pd.DataFrame, rows: Group) -> None:
         if len(found) > 1:
             columns = differing(stack.iloc[found])
             raise ValueError(
-                f"`stack` has {len(found)} rows of {key[0]!r}{rows.name}, which differ in"
+                f"`rdm_df` has {len(found)} rows of {key[0]!r}{rows.name}, which differ in"
                 f" {', '.join(columns) or 'nothing but the matrix'}. Take one with `df_filter`."
             )
 

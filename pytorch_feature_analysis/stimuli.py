@@ -104,6 +104,12 @@ def select_stimuli(
         The rows have different entries; a key, variable or value does not exist; or as
         `get_extreme_dissims_total`.
 
+    See Also
+    --------
+    max_disagreement : Stimuli on which two RDMs disagree most.
+    get_extreme_dissims_total : The same of a matrix.
+    plot_montage : Draws the chosen pictures.
+
     Examples
     --------
     >>> import numpy as np

@@ -2,49 +2,39 @@
 
 from __future__ import annotations
 
-import json
+import inspect
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from pytorch_feature_analysis._checks import check_name, check_sequence
-from pytorch_feature_analysis._files import atomic_write
 from pytorch_feature_analysis._parallel import NumCores, check_num_cores
 from pytorch_feature_analysis.comparisons import get_similarity_rdms
 from pytorch_feature_analysis.consistency import get_consistency
 from pytorch_feature_analysis.consistency_contrasts import compare_consistency
 from pytorch_feature_analysis.consistency_rdms import get_consistency_rdms
-from pytorch_feature_analysis.csv_files import write_table
+from pytorch_feature_analysis.csv_files import EXACT, write_table
+from pytorch_feature_analysis.feature_files import feature_path
 from pytorch_feature_analysis.feature_store import read_features
 from pytorch_feature_analysis.features import extract_features
-from pytorch_feature_analysis.fingerprints import fingerprint
 from pytorch_feature_analysis.model_probes import probe_models
 from pytorch_feature_analysis.performance import link_to_performance
+from pytorch_feature_analysis.probe_table import RESULTS
 from pytorch_feature_analysis.stack_files import read_rdms, write_rdms
 from pytorch_feature_analysis.study_file import Study, read_study, splits_of
+from pytorch_feature_analysis.study_state import (
+    INPUTS,
+    OUTPUTS,
+    is_done,
+    key_of,
+    note_made,
+    read_made,
+)
 
 logger = logging.getLogger(__name__)
-
-_MADE = "study_made.json"
-OUTPUTS = {
-    "features": ("features",),
-    "similarity": ("similarity.parquet",),
-    "consistency": ("consistency.csv", "consistency_rdms.parquet", "consistency_tests.csv"),
-    "probes": ("probes.csv",),
-    "performance": ("performance.csv",),
-}
-"""By step what it writes, in the order of the steps."""
-_INPUTS = {
-    "features": (),
-    "similarity": ("features",),
-    "consistency": ("similarity",),
-    "probes": ("features",),
-    "performance": ("similarity", "probes"),
-}
 
 
 def plan_study(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -66,11 +56,14 @@ def plan_study(path: str | os.PathLike[str]) -> pd.DataFrame:
     ValueError
         The file has an unknown key, or lacks one; see `run_study`.
 
+    See Also
+    --------
+    run_study : Does it; says what is in the file.
+
     Examples
     --------
     >>> import tempfile
-    >>> from pathlib import Path
-    >>> import pytorch_feature_analysis as pfa
+    >>>     >>> import pytorch_feature_analysis as pfa
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "study.toml")
     ...     _ = file.write_text('''
@@ -91,17 +84,20 @@ def plan_study(path: str | os.PathLike[str]) -> pd.DataFrame:
     1  similarity       to do
     """
     study = read_study(path)
-    made = _read_made(study)
+    made = read_made(study)
     rows = []
     for step in _steps(study):
         if step == "features":
-            total = sum(map(len, map(splits_of, study.datasets.values())))
-            total *= len(study.model_names())
-            there = len(_files(study.out / "features"))
-            state = f"{there} of {total} files"
+            files = [
+                feature_path(study.out / "features", dataset, model, split)
+                for dataset, given in study.datasets.items()
+                for split in splits_of(given)
+                for model in study.model_names()
+            ]
+            state = f"{sum(file.exists() for file in files)} of {len(files)} files"
             what = f"{len(study.model_names())} models, {len(study.datasets)} datasets"
         else:
-            state = "done" if _is_done(study, step, made) else "to do"
+            state = "done" if is_done(study, step, made) else "to do"
             what = ", ".join(f"{key}={value}" for key, value in study.options[step].items())
         rows.append(
             {"step": step, "state": state, "writes": ", ".join(OUTPUTS[step]), "what": what}
@@ -171,8 +167,7 @@ def run_study(
     Examples
     --------
     >>> import tempfile
-    >>> from pathlib import Path
-    >>> import pytorch_feature_analysis as pfa
+    >>>     >>> import pytorch_feature_analysis as pfa
     >>> from PIL import Image
     >>> study = '''
     ...     [models]
@@ -214,18 +209,19 @@ def run_study(
     study.out.mkdir(parents=True, exist_ok=True)
     rows = []
     for step in wanted:
-        for before in _INPUTS[step]:
+        for before in INPUTS[step]:
             if not all((study.out / name).exists() for name in OUTPUTS[before]):
                 raise ValueError(
                     f"the step '{step}' needs the results of '{before}': run it first."
                 )
-        key = _key(study, step)
-        is_done = step != "features" and _is_done(study, step, _read_made(study))
-        if is_done:
+        # Which features there are already is told file by file.
+        made = step == "features" or not is_done(study, step, read_made(study))
+        if made:
+            key = key_of(study, step)
+            made = _RUN[step](study, num_cores, progress)
+            note_made(study, step, key)
+        else:
             logger.info("'%s' is done.", step)
-        made = False if is_done else _RUN[step](study, num_cores, progress)
-        if not is_done:
-            _note_made(study, step, key)
         paths = [os.fspath(study.out / name) for name in OUTPUTS[step]]
         rows.append({"step": step, "made": made, "writes": paths})
     return pd.DataFrame(rows)
@@ -273,12 +269,10 @@ def _consistency(study: Study, _num_cores: NumCores, _progress: bool) -> bool:
     stack = read_rdms(study.out / "similarity.parquet")
     table = get_consistency(stack, study.model_table, **options)
     write_table(table, study.out / "consistency.csv")
-    own = {
-        key: options[key]
-        for key in ("anchors", "method", "intersect", "symmetrize")
-        if key in options
-    }
-    rdms = get_consistency_rdms(stack, study.model_table, options.get("by"), **own)
+    # The draws and intervals are of the table alone.
+    taken = inspect.signature(get_consistency_rdms).parameters
+    own = {key: value for key, value in options.items() if key in taken}
+    rdms = get_consistency_rdms(stack, study.model_table, **own)
     write_rdms(rdms, study.out / "consistency_rdms.parquet")
     write_table(compare_consistency(table), study.out / "consistency_tests.csv")
     return True
@@ -304,7 +298,15 @@ def _probes(study: Study, num_cores: NumCores, progress: bool) -> bool:
 
 def _performance(study: Study, _num_cores: NumCores, _progress: bool) -> bool:
     stack = read_rdms(study.out / "similarity.parquet")
-    probes = pd.read_csv(study.out / "probes.csv")
+    # Names stay the text that they are: '01' is no number, and 'NA' not missing.
+    names = dict.fromkeys(("dataset", "model"), str)
+    probes = pd.read_csv(
+        study.out / "probes.csv",
+        dtype=names,
+        keep_default_na=False,
+        na_values=dict.fromkeys(RESULTS, ""),
+        **EXACT,
+    )
     table = link_to_performance(stack, probes, **study.options["performance"])
     write_table(table, study.out / "performance.csv")
     return True
@@ -322,6 +324,11 @@ _RUN: dict[str, Callable[[Study, NumCores, bool], bool]] = {
 def _read_features(
     study: Study, splits: Sequence[str] | None, subsets: Mapping[str, Any] | None = None
 ) -> pd.DataFrame:
+    if splits is None:
+        # The store may have more, of earlier studies.
+        splits = list(
+            dict.fromkeys(s for given in study.datasets.values() for s in splits_of(given))
+        )
     return read_features(
         study.out / "features",
         datasets=list(study.datasets),
@@ -338,43 +345,3 @@ def _measure(given: Any) -> Any:
     if "name" not in options:
         raise ValueError(f"`measures`: {given!r} has no 'name', such as 'linear_cka'.")
     return options.pop("name"), options
-
-
-def _key(study: Study, step: str) -> str:
-    """Digest of all that a step's results depend on: its settings, and the files it reads."""
-    read = [
-        (os.fspath(file.relative_to(study.out)), file.stat().st_size, file.stat().st_mtime_ns)
-        for before in _INPUTS[step]
-        for name in OUTPUTS[before]
-        for file in _files(study.out / name)
-    ]
-    table = None if study.model_table is None else study.model_table.to_json()
-    return fingerprint([json.dumps(study.options[step], sort_keys=True, default=str), table, read])
-
-
-def _files(path: Path) -> list[Path]:
-    """Files of a result, without those that were superseded or left half-written."""
-    if not path.is_dir():
-        return [path] if path.is_file() else []
-    found = sorted(path.rglob("*.npz"))
-    return [file for file in found if file.name[0] != "." and ".superseded" not in file.name]
-
-
-def _is_done(study: Study, step: str, made: dict[str, str]) -> bool:
-    there = all((study.out / name).exists() for name in OUTPUTS[step])
-    inputs = all((study.out / n).exists() for before in _INPUTS[step] for n in OUTPUTS[before])
-    return there and inputs and made.get(step) == _key(study, step)
-
-
-def _read_made(study: Study) -> dict[str, str]:
-    file = study.out / _MADE
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return {}
-
-
-def _note_made(study: Study, step: str, key: str) -> None:
-    made = {**_read_made(study), step: key}
-    with atomic_write(study.out / _MADE) as temporary:
-        temporary.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")

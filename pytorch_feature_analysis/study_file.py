@@ -164,6 +164,8 @@ def _load(file: Path) -> dict[str, Any]:
     suffix = file.suffix.lower()
     if suffix not in (".toml", ".json"):
         raise ValueError(f"`path` must be a .toml or .json file, not '{file}'.")
+    if not file.is_file():
+        raise FileNotFoundError(f"`path` is '{file}', but there is no such file.")
     try:
         text = file.read_text(encoding="utf-8")
         content = tomllib.loads(text) if suffix == ".toml" else json.loads(text)

@@ -20,6 +20,7 @@ from pytorch_feature_analysis._checks import (
     check_random_state,
     child_generator,
 )
+from pytorch_feature_analysis.missing_cells import finite_or_nan
 from pytorch_feature_analysis.rdm_stack import checked_stack, in_words
 
 # Pairs times relabelings that are worked on at a time: 32 megabytes.
@@ -57,14 +58,19 @@ def compute_tolerances(input_df: pd.DataFrame, *, allow_missing: bool = False) -
             The two are exact negatives. Within [-1, 1] where no dissimilarity is negative. NaN
             where D + S is 0, where no pair is left, and in rows that have not this factor.
         tolerance_missing_pairs : int
-            Pairs, of those that D and S are means of, whose dissimilarity is NaN. They are left
-            out.
+            Pairs, of those that D and S are means of, whose dissimilarity is missing (NaN or
+            infinite). They are left out.
 
     Raises
     ------
     ValueError
         Entries with other than two labels, a factor with one level, missing combinations (all
         named); the message names the row.
+
+    See Also
+    --------
+    category_index : Of one variable with any number of values.
+    compute_etas : Factors that drive single units.
 
     Notes
     -----
@@ -102,6 +108,7 @@ def compute_tolerances(input_df: pd.DataFrame, *, allow_missing: bool = False) -
             row = f"`input_df`: the row at position {k} (index {stack.index[k]!r})"
             designs[id(labels)] = _crossing(labels, row, allow_missing)
         (first, second), first_differs, second_differs = designs[id(labels)]
+        matrix = finite_or_nan(matrix)
         by_first, by_second = matrix[first_differs], matrix[second_differs]
         missing.append(int(np.isnan(by_first).sum() + np.isnan(by_second).sum()))
         index = _contrast(_nanmean(by_first), _nanmean(by_second))
@@ -132,7 +139,7 @@ def category_index(
         The entry label that is the category.
     num_perms : int, default 0
         Relabelings of the entries, drawn at random, for a p value.
-    random_state : int, Generator or None, default 0
+    random_state : int, numpy Generator or None, default 0
         Seed of the relabelings. They follow from it and the categories of the entries: all RDMs of
         the same entries have the same ones.
 
@@ -142,7 +149,7 @@ def category_index(
         A new frame with the rows and columns of `input_df` and, behind them,
 
         ``{variable}_within``, ``{variable}_between`` : float
-            The two means. NaN dissimilarities are left out.
+            The two means. Missing dissimilarities (NaN or infinite) are left out.
         ``{variable}_category_index`` : float
             0: no trace of the categories; 1: entries of one category are identical; negative:
             they are further apart than those of different ones. Within [-1, 1] where no
@@ -157,6 +164,11 @@ def category_index(
     ValueError
         Entries without such a label, fewer than two categories, or none with two entries; the
         message names the row.
+
+    See Also
+    --------
+    compute_tolerances : Of two crossed factors.
+    categorical_rdm : Categories as a model RDM, for `compare_to_reference`.
 
     Notes
     -----
@@ -204,7 +216,7 @@ def category_index(
         ranks = {category: rank for rank, category in enumerate(dict.fromkeys(categories))}
         codes = np.array([ranks[category] for category in categories])
         above = np.triu_indices(len(codes), k=1)
-        pairs = np.array([matrices[k][above] for k in members]).T
+        pairs = finite_or_nan(np.array([matrices[k][above] for k in members])).T
         within, between = _means_by_category(codes[None], above, pairs)
         index = _contrast(within=within, between=between)
         found[f"{variable}_within"][members] = within[0]
@@ -237,6 +249,10 @@ def selectivity(values: npt.ArrayLike, axis: int = 0) -> np.ndarray:
         The shape of `values` without `axis`, float64, in [0, 1]: 0 for the same response to all
         conditions, 1 for a response to one alone. NaN for a unit without any response, and for
         one with NaN or infinite responses. The unit of measure does not matter, its zero does.
+
+    See Also
+    --------
+    compute_etas : What variables of the images a unit responds to.
 
     References
     ----------

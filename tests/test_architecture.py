@@ -104,12 +104,13 @@ LEVELS = {
     ],
     "4a": [
         *["consistency", "consistency_contrasts", "consistency_rdms", "similarity_tables"],
-        *["disagreement", "inference", "stimuli"],
+        *["disagreement", "fit_contrasts", "inference", "stimuli"],
     ],
     "4b": ["layer_studies", "pair_correlations", "performance_gaps"],
     "4c": ["performance"],
     "4d": ["study_file"],
-    "4e": ["study"],
+    "4e": ["study_state"],
+    "4f": ["study"],
     "5": ["plotting._fonts", "plotting._separation"],
     "5a": [
         *["plotting", "plotting._arguments", "plotting._arrangement", "plotting._dendrogram"],
@@ -138,12 +139,13 @@ LEVELS = {
     "6d": ["demo_digits", "demo_figures"],
     "6e": ["demo"],
     "7a": ["_cli_arguments", "_cli_messages", "_cli_options"],
-    "7b": [
+    "7b": ["_cli_entries"],
+    "7c": [
         *["_cli_explore", "_cli_maps", "_cli_pick", "_cli_rdm", "_cli_report", "_cli_study"],
         "_cli_units",
     ],
-    "7c": ["cli"],
-    "7d": ["__main__"],
+    "7d": ["cli"],
+    "7e": ["__main__"],
 }
 
 # Slow to import, or wanted by few: where each may be imported at all, and never at the top of a

@@ -20,14 +20,12 @@ from PIL import Image, ImageDraw
 import pytorch_feature_analysis as pfa
 from pytorch_feature_analysis import _cli_arguments, _cli_maps, _cli_rdm, cli
 from pytorch_feature_analysis._cli_arguments import (
-    find_pictures,
-    join_by,
-    label_entries,
     parse_layers,
     parse_model,
     parse_models,
     read_where,
 )
+from pytorch_feature_analysis._cli_entries import find_pictures, join_by, label_entries
 from pytorch_feature_analysis.cli import main
 
 PATTERN = "{obj}/{obj}_{color}.png"
@@ -513,7 +511,7 @@ def test_panels_of_different_pictures_are_refused(folder, tmp_path):
     pictures = ["--pictures", folder / "stimuli", "--pattern", PATTERN, "--panels", "obj"]
     out = ["--out", tmp_path / "a.png"]
     said = complaint("mds", folder / "stack.parquet", *chosen, *pictures, *out)
-    assert "of different panels. Choose RDMs of the same images" in said
+    assert "of different RDMs. Choose RDMs of the same images" in said
 
 
 def picture_table(*rows):
@@ -642,10 +640,13 @@ def commands():
 
 
 def test_these_are_the_commands():
-    steps = ["anova", "decode", "demo", "layers", "mds", "meta", "pick", "rdm", "rdms"]
-    pages = ["explore", "report"]
-    of_studies = ["consistency", "features", "probe", "similarity", "study"]
-    assert commands() == sorted([*steps, *pages, *of_studies])
+    stacks = ["demo", "layers", "rdms", "meta", "rdm", "mds", "explore", "report"]
+    steps = [*stacks, "pick", "anova", "decode"]
+    of_studies = ["study", "features", "similarity", "consistency", "probe", "performance"]
+    assert commands() == sorted([*steps, *of_studies])
+    # The help lists them in the order of the work, each in a line that is not cut off.
+    listed, _, _ = run("--help").partition("Example:")
+    assert re.findall(r"^  ([a-z]+)  +[A-Z].*\.$", listed, re.MULTILINE) == [*steps, *of_studies]
 
 
 @pytest.mark.parametrize("command", [None, *commands()])
@@ -669,7 +670,7 @@ def test_the_options_of_an_example_exist(command):
 def test_without_a_command_the_help_is_shown():
     result = pfa_()
     assert result.exit_code == 2
-    assert "Commands:" in result.output
+    assert "From images to stacks of RDMs:" in result.output
 
 
 def test_the_version_is_that_of_the_package():
@@ -801,7 +802,7 @@ def save_text(path, text="no image"):
         ),
         (
             "rdm stack.parquet --where layer=conv1 --pictures stimuli {pattern} --out a.png",
-            "the entry ('crimson',) has other pictures in other RDMs, ",
+            "for the entry ('crimson',) of different RDMs. Choose RDMs of the same images",
         ),
         ("rdm layers.parquet --groups depth --out a.png", "--groups must be the name of a label"),
         (

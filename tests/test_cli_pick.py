@@ -73,6 +73,16 @@ def test_options_are_those_of_the_function(folder):
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".csv", ".txt"])
+def test_a_matrix_that_cannot_be_read_is_named(tmp_path, suffix):
+    path = tmp_path / f"matrix{suffix}"
+    assert f"STACK_OR_MATRIX is '{path}', but there is no such file." in run(path, "-n", 2, code=2)
+    path.write_text("0,a\nb,0\n")
+    said = run(path, "-n", 2, code=2)
+    assert f"'{path}', which cannot be read as a matrix (" in said
+    assert "a stack is .parquet or .p." in said
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv", ".txt"])
 def test_a_plain_matrix_will_do(folder, suffix):
     rdm = pfa.read_rdms(folder / "stack.parquet")["matrix"][0]
     path = folder / f"matrix{suffix}"

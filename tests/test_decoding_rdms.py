@@ -57,7 +57,7 @@ def test_random_folds_are_even_and_follow_the_seed():
 
     def stack(seed):
         return pfa.get_decoding_rdms(
-            images, "obj", [], prepared(), ["fc1"], n_folds=2, progress=False, random_state=seed
+            images, "obj", [], prepared(), ["fc1"], num_folds=2, progress=False, random_state=seed
         )["matrix"][0]
 
     np.testing.assert_array_equal(stack(0), stack(0))
@@ -65,9 +65,11 @@ def test_random_folds_are_even_and_follow_the_seed():
 
 
 def test_bad_folds_are_named():
-    with pytest.raises(ValueError, match=r"4 images with 'obj' = 'obj0'.*`n_folds`=5"):
-        pfa.get_decoding_rdms(noise_images(), "obj", [], prepared(), n_folds=5)
-    with pytest.raises(ValueError, match=r"`n_folds` .* and `matched_by`.*give one of them"):
-        pfa.get_decoding_rdms(noise_images(), "obj", [], prepared(), n_folds=2, matched_by="color")
+    with pytest.raises(ValueError, match=r"4 images with 'obj' = 'obj0'.*`num_folds`=5"):
+        pfa.get_decoding_rdms(noise_images(), "obj", [], prepared(), num_folds=5)
+    with pytest.raises(ValueError, match=r"`num_folds` .* and `matched_by`.*give one of them"):
+        pfa.get_decoding_rdms(
+            noise_images(), "obj", [], prepared(), num_folds=2, matched_by="color"
+        )
     with pytest.raises(ValueError, match="`matched_by` names 'colour'"):
         pfa.get_decoding_rdms(noise_images(), "obj", [], prepared(), matched_by="colour")

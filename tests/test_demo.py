@@ -328,6 +328,20 @@ def test_what_an_earlier_demo_computed_is_not_used_again(result, tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_demo_that_was_killed_can_be_run_again(tmp_path, monkeypatch):
+    def stop(*_args):
+        raise InterruptedError
+
+    parts = tmp_path / "rdms.parquet.parts"
+    parts.mkdir()
+    (parts / f"{'0' * 32}.parquet").write_bytes(b"")
+    (tmp_path / "rdms.parquet.lock").write_bytes(b"")
+    monkeypatch.setattr(demo, "write_digits", stop)
+    with pytest.raises(InterruptedError):
+        run_demo(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 # What it draws
 
 

@@ -98,7 +98,7 @@ def test_what_is_not_symmetric_is_kept_square_and_needs_symmetrize(rng, page):
     matrix = stack["matrix"][1].copy()
     matrix[0, 3] += 0.5
     stack["matrix"] = [stack["matrix"][0], matrix]
-    with pytest.raises(ValueError, match=r"row 1 of `stack` is not symmetric.*`symmetrize`=True"):
+    with pytest.raises(ValueError, match=r"row 1 of `rdm_df` is not symmetric.*`symmetrize`=True"):
         page(stack)
     row = page(stack, symmetrize=True)["rows"][1]
     assert row["square"] is True
@@ -183,6 +183,12 @@ def test_rows_that_are_alike_in_all_columns_are_numbered(rng, page):
     data = page(stack)
     assert data["columns"][1] == {"name": "row", "values": ["1", "2", "3"]}
     assert page(stack[:1])["columns"] == []
+    # A column of that name keeps its values.
+    own = page(stack.assign(row=["p", "p", "q"], layer="a"))
+    assert own["columns"] == [
+        {"name": "row", "values": ["p", "q"]},
+        {"name": "row number", "values": ["1", "2", "3"]},
+    ]
 
 
 def test_rows_of_several_sets_of_entries_share_what_they_have_in_common(rng, page):
@@ -233,7 +239,7 @@ def test_pictures_are_small_and_each_is_there_once(rng, page, tmp_path):
     stack = small_stack(rng)
     keys = stack["entry_keys"][0]
     pictures = saved_pictures(tmp_path, keys[:3], size=(4000, 3000))
-    pictures[keys[3]] = pictures[keys[0]]
+    pictures[keys[3]] = Path(pictures[keys[0]])
     data = page(stack, pictures)
     assert data["sets"] == [{"entries": [0, 1, 2, 3, 4], "pictures": [0, 1, 2, 0, -1]}]
     assert [picture_of(uri).size for uri in data["pictures"]] == [(256, 192)] * 3
@@ -453,6 +459,11 @@ def test_a_row_without_a_map_is_shown_with_the_reason_and_one_warning(rng, page,
     assert warning.getMessage().startswith("2 of 3 rows have no map on the page.")
 
 
+def test_a_dissimilarity_that_is_the_only_one_has_another_colour_than_the_diagonal(page):
+    stack = pd.DataFrame({"matrix": [0.5 * (1 - np.eye(2))], "entry_keys": [["a", "b"]]})
+    assert page(stack)["rows"][0]["range"] == [0, 0.5]
+
+
 def test_a_single_entry_is_a_page_too(page):
     row = page(pd.DataFrame({"matrix": [np.zeros((1, 1))], "entry_keys": [["a"]]}))["rows"][0]
     assert (row["cells"], row["range"], row["points"]) == ("", None, None)
@@ -461,7 +472,7 @@ def test_a_single_entry_is_a_page_too(page):
 @pytest.mark.parametrize(
     ("options", "kind", "words"),
     [
-        ({"columns": ["laier"]}, ValueError, "`stack` has no column 'laier'"),
+        ({"columns": ["laier"]}, ValueError, "`rdm_df` has no column 'laier'"),
         ({"columns": "layer"}, TypeError, "`columns` must be a list of names of columns"),
         ({"step": "laier"}, ValueError, "`step` names 'laier', which is not a column that rows"),
         ({"method": "nonmetric"}, ValueError, "`method` names 'nonmetric'"),
@@ -475,9 +486,9 @@ def test_bad_options_are_named(rng, page, options, kind, words):
 
 
 def test_a_stack_without_rows_or_that_is_none_is_refused(rng, page):
-    with pytest.raises(ValueError, match="`stack` must have a row at least, and has none"):
+    with pytest.raises(ValueError, match="`rdm_df` has no rows"):
         page(small_stack(rng)[:0])
-    with pytest.raises(TypeError, match="`stack` must be a pandas DataFrame, not list"):
+    with pytest.raises(TypeError, match="`rdm_df` must be a pandas DataFrame, not list"):
         page([1])
 
 

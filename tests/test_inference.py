@@ -498,6 +498,8 @@ def test_differences_are_paired():
     assert copies[["difference", "se"]].to_numpy().tolist() == [[0, 0]]
     with pytest.raises(ValueError, match="1 RDM, and a difference needs two"):
         pfa.compare_fits(rows.iloc[[0]], subjects)
+    with pytest.raises(ValueError, match="`rdm_df` has a column 'r', as the result will have"):
+        pfa.compare_fits(rows.assign(r=[1, 2, 3]), subjects)
 
 
 @pytest.mark.slow

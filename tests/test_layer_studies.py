@@ -222,5 +222,5 @@ def test_bad_stacks_are_refused():
     named = stack.assign(layer_group=["x", "x", "y"], dissim_metric="svcca")
     assert pfa.get_net_similarity(named)["layer_group"].tolist() == ["all"]
     crossed = pd.concat([stack.assign(layer_group=name) for name in ("x", "y")], ignore_index=True)
-    with pytest.raises(ValueError, match="`stack` has a column 'layer_group'"):
+    with pytest.raises(ValueError, match="`rdm_df` has a column 'layer_group'"):
         pfa.get_net_similarity(crossed)

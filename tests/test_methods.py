@@ -115,6 +115,14 @@ def test_missing_cells_are_counted():
     assert "2 cells, in 2 of 6 RDMs, have no value (NaN)." in pfa.methods_text(stack)
 
 
+def test_missing_cells_of_shuffles_are_not_counted():
+    stack = first_order()
+    for row in (1, 4):
+        stack["matrix"][row][[0, 1], [1, 0]] = np.nan
+    both = pd.concat([stack.assign(perm="orig_data"), stack.assign(perm=1)], ignore_index=True)
+    assert "2 cells, in 2 of 6 RDMs, have no value (NaN)." in pfa.methods_text(both)
+
+
 def test_measures_compare_representations_and_bring_their_papers():
     rng = np.random.default_rng(0)
     rows = [{"layer": layer, "activations": rng.normal(size=(8, 5))} for layer in ("a", "b", "c")]

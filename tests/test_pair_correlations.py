@@ -39,7 +39,7 @@ def test_the_30_pairs_of_a_table_of_6_by_6_with_r_0_2338_have_p_0_2137():
     values[off] = with_correlation(similar.to_numpy()[off], 0.23381535, rng)
     table = pd.DataFrame(values, index=NETWORKS, columns=NETWORKS)
     (result,) = pfa.correlate_with(stack, table, method="pearson").itertuples()
-    assert result.n == 30
+    assert result.n_pairs == 30
     assert result.n_missing == 0
     assert result.r == pytest.approx(0.23381535, abs=1e-12)
     assert result.p == pytest.approx(0.21365895, abs=1e-8)
@@ -53,7 +53,17 @@ def test_r_and_p_are_those_of_scipy_for_each_row_and_method():
     stack = layer_stack(range(3), metrics=("svcca", "procrustes_distance"))
     results = pfa.correlate_with(stack, gains, "gain")
     assert results.columns.tolist() == [
-        *["layer", "dissim_metric", "compared", "method", "r", "p", "n", "n_missing", "reason"]
+        *[
+            "layer",
+            "dissim_metric",
+            "direction",
+            "method",
+            "r",
+            "p",
+            "n_pairs",
+            "n_missing",
+            "reason",
+        ]
     ]
     assert len(results) == 3 * 2 * 2
     for row in results.itertuples():
@@ -67,8 +77,8 @@ def test_r_and_p_are_those_of_scipy_for_each_row_and_method():
         expected = test(x, gains["gain"])
         assert row.r == pytest.approx(expected.statistic, abs=1e-12)
         assert row.p == pytest.approx(expected.pvalue, abs=1e-12)
-        assert row.n == 30
-        assert row.compared == ("similarity" if row.dissim_metric == "svcca" else "distance")
+        assert row.n_pairs == 30
+        assert row.direction == ("similarity" if row.dissim_metric == "svcca" else "distance")
 
 
 def test_one_worked_by_hand():
@@ -80,7 +90,7 @@ def test_one_worked_by_hand():
         stack, gains, "g", method=["spearman"], pair_columns=("s", "t")
     ).iloc[0]
     assert results["r"] == pytest.approx(0.5)
-    assert (results["n"], results["n_missing"]) == (3, 0)
+    assert (results["n_pairs"], results["n_missing"]) == (3, 0)
 
 
 def test_the_order_of_rows_and_columns_of_the_numbers_does_not_matter():
@@ -116,7 +126,7 @@ def test_pairs_that_are_missing_are_left_out_and_counted():
     gains.loc[7, "gain"] = np.nan
     results = pfa.correlate_with(stack, gains, "gain", method="pearson")
     # The first pair, (revenue, churn), is not there, and one is NaN; then (churn, revenue) too.
-    assert results["n"].tolist() == [28, 27]
+    assert results["n_pairs"].tolist() == [28, 27]
     assert results["n_missing"].tolist() == [2, 3]
     used = gains.dropna()
     similar = pfa.similarity_table(stack[:1])
@@ -129,11 +139,11 @@ def test_pairs_in_one_direction_are_half_as_many():
     stack = layer_stack([1])
     gains = gains_of(rng, list(itertools.combinations(NETWORKS, 2)))
     results = pfa.correlate_with(stack, gains.iloc[2:], "gain")
-    assert results["n"].tolist() == [13, 13]
+    assert results["n_pairs"].tolist() == [13, 13]
     assert results["n_missing"].tolist() == [2, 2]
     # A triangle says the same, with nothing below its diagonal.
     table = gains.pivot_table(index="source", columns="target", values="gain", sort=False)
-    assert pfa.correlate_with(stack, table)["n"].tolist() == [15, 15]
+    assert pfa.correlate_with(stack, table)["n_pairs"].tolist() == [15, 15]
     assert pfa.correlate_with(stack, table)["n_missing"].tolist() == [0, 0]
 
 
@@ -155,12 +165,12 @@ def test_where_there_is_no_correlation_the_reason_is_said():
     assert results[["r", "p"]].isna().all(axis=1).tolist() == [False, False, *[True] * 4]
     few = pfa.correlate_with(stack[:1], gains.iloc[:2], "gain")
     assert few["reason"].tolist() == ["fewer than 3 pairs"] * 2
-    assert few["n"].tolist() == [2, 2]
+    assert few["n_pairs"].tolist() == [2, 2]
     assert few["r"].isna().all()
     even = pfa.correlate_with(stack[:1], gains.assign(gain=1), "gain")
     assert even["reason"].tolist() == ["equal numbers"] * 2
     none = pfa.correlate_with(stack[:1], gains.iloc[:0], "gain")
-    assert none["n"].tolist() == [0, 0]
+    assert none["n_pairs"].tolist() == [0, 0]
 
 
 def test_groups_of_layers_are_told_apart_by_their_names():
@@ -210,7 +220,7 @@ def test_bad_stacks_are_refused():
     stack = layer_stack([1])
     with pytest.raises(ValueError, match="no column 'dissim_metric'"):
         pfa.correlate_with(stack.drop(columns="dissim_metric"), gains, "gain")
-    with pytest.raises(ValueError, match="`stack` has the columns 'method'"):
+    with pytest.raises(ValueError, match="`rdm_df` has a column 'method'"):
         pfa.correlate_with(stack.assign(method="x"), gains, "gain")
     with pytest.raises(ValueError, match="before `to_similarity`"):
         pfa.correlate_with(pfa.to_similarity(stack), gains, "gain")

@@ -133,6 +133,11 @@ def test_disagreement_is_the_lowest_correlation_of_ranks(seed):
     assert expected == sorted(expected, reverse=True)
 
 
+def test_a_correlation_that_is_not_defined_is_nan():
+    chosen = pfa.max_disagreement(stack(1 - np.eye(5)), stack(noise(5)), 3)
+    assert chosen["correlation"].isna().all()
+
+
 def test_disagreement_heeds_categories_and_named_stimuli():
     rows = stack(noise(12), noise(12, 1))
     options = {"must_include": [("s1", "b")], "exclude": [("s0", "a")], "groups": ("kind", 3)}
@@ -198,7 +203,7 @@ def test_dead_stimuli_of_any_row_come_last():
     [
         ({"combine": "max"}, "`combine` names 'max'.*mean, min"),
         ({"scale": "z"}, "`scale` names 'z'.*mean, rank, none"),
-        ({"must_include": [("s99", "a")]}, "`must_include` names .*not a entry key|entry key"),
+        ({"must_include": [("s99", "a")]}, "`must_include` names .*, which is not an entry key"),
         ({"groups": ("color", 2)}, "`groups` names 'color'.*name, kind"),
         ({"groups": ("kind", {"c": 2})}, "`groups` names 'c'.*a, b"),
         ({"method": "all"}, "`method` names 'all'"),

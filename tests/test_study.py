@@ -1,5 +1,6 @@
 """A study from one file: what it makes, what it does not make again, and what it refuses."""
 
+import functools
 import json
 import os
 import signal
@@ -181,6 +182,71 @@ def test_what_changed_is_made_anew_and_the_old_is_kept(folder):
     assert "distance_correlation" in set(results(folder)["similarity.parquet"]["dissim_metric"])
 
 
+def test_other_models_or_datasets_or_stimuli_are_another_study(folder):
+    file = folder / "study.toml"
+    pfa.save_subset(folder / "some.json", [0, 2, 3, 7, 9])
+    text = STUDY[: STUDY.index("[consistency]")]
+    text = text.replace('split = "test"', 'split = "test"\nsubsets = {stripes = "some.json"}')
+    file.write_text(text)
+    run(folder)
+    # The features of the model that goes stay in the store.
+    net5 = text.index("net5"), text.index("[datasets.stripes]")
+    without = text[: net5[0]] + "\n" + text[net5[1] :]
+    file.write_text(without)
+    assert pfa.plan_study(file)["state"].tolist() == ["20 of 20 files", "to do"]
+    run(folder)
+    assert ("net5",) not in results(folder)["similarity.parquet"]["entry_keys"][0]
+    file.write_text(text)
+    run(folder)
+    pfa.save_subset(folder / "some.json", [0, 2, 3, 7, 8])
+    assert pfa.plan_study(file)["state"].tolist() == ["24 of 24 files", "to do"]
+    start, end = text.index("[datasets.blobs]"), text.index("[features]")
+    file.write_text(text[:start] + text[end:])
+    run(folder)
+    assert results(folder)["similarity.parquet"]["dataset"].unique().tolist() == ["stripes"]
+
+
+def test_splits_that_the_study_no_longer_has_are_not_compared(folder):
+    file = folder / "study.toml"
+    text = STUDY[: STUDY.index("[consistency]")].replace('split = "test"\n', "")
+    file.write_text(text)
+    run(folder)
+    assert set(results(folder)["similarity.parquet"]["split"]) == {"train", "test"}
+    file.write_text(
+        text.replace('train = "stripes/train"\n', "").replace('train = "blobs/train"\n', "")
+    )
+    run(folder)
+    assert "split" not in results(folder)["similarity.parquet"]
+
+
+def test_options_of_consistency_serve_the_table_and_the_rdms(folder, monkeypatch):
+    calls = []
+
+    @functools.wraps(pfa.get_consistency_rdms)
+    def remember(stack, table, **options):
+        calls.append(options)
+        return pfa.get_consistency_rdms(stack, table, **options)
+
+    monkeypatch.setattr("pytorch_feature_analysis.study.get_consistency_rdms", remember)
+    (folder / "study.toml").write_text(
+        STUDY.replace('by = ["objective"]', 'by = ["objective"]\nnan_policy = "omit"')
+    )
+    run(folder, "features")
+    run(folder, "similarity")
+    run(folder, "consistency")
+    assert calls == [{"by": ["objective"], "nan_policy": "omit"}]
+
+
+def test_models_may_be_called_by_numbers_or_as_what_is_missing(folder):
+    names = {f"net{k}": name for k, name in enumerate(["01", "2", "NA", "3.0", "None", "06"])}
+    text = STUDY.replace('model_table = "models.csv"', "").replace('by = ["objective"]\n', "")
+    for old, new in names.items():
+        text = text.replace(f"{old} = ", f'"{new}" = ')
+    (folder / "study.toml").write_text(text)
+    run(folder)
+    assert (results(folder)["performance.csv"]["n_pairs"] == 15).all()
+
+
 def test_steps_may_be_run_one_by_one(folder):
     with pytest.raises(ValueError, match="'similarity' needs the results of 'features'"):
         run(folder, "similarity")
@@ -263,14 +329,14 @@ def test_the_commands_say_what_they_do(folder):
         ("similarity", "similarity.parquet"),
         ("consistency", "consistency.csv"),
         ("probe", "probes.csv"),
+        ("performance", "performance.csv"),
     ):
         code, said = command(name, file, "-q")
         assert (code, "made" in said) == (0, True), said
         assert (folder / "results" / written).exists()
     code, said = command("study", file, "-q")
     assert code == 0
-    assert said.count("was there") == 4
-    assert said.count("made") == 1
+    assert said.count("was there") == 5
     (folder / "study.toml").write_text(STUDY.replace("[probes]", "[probe]"))
     code, said = command("study", file, "--dry-run")
     assert code == 2
@@ -317,6 +383,8 @@ def test_json_will_do(folder):
     assert (folder / "study_results" / "similarity.parquet").exists()
     with pytest.raises(ValueError, match=r"must be a \.toml or \.json file"):
         pfa.run_study(folder / "models.csv")
+    with pytest.raises(FileNotFoundError, match=r"`path` is '.*none\.toml', but there is no such"):
+        pfa.run_study(folder / "none.toml")
     del content["similarity"]
     content["consistency"] = {}
     (folder / "study.json").write_text(json.dumps(content))

@@ -50,6 +50,18 @@ def tolerance_by_loops(matrix, keys, main):
     return (d - s) / (d + s)
 
 
+def test_infinite_dissimilarities_are_missing_as_nan_is():
+    matrix = city_block(3.0, 1.0, DESIGN[:4])
+    results = []
+    for missing in (np.nan, np.inf):
+        matrix[0, 1] = matrix[1, 0] = missing
+        stack = stack_of([matrix.copy()], DESIGN[:4])
+        found = pd.concat([compute_tolerances(stack), category_index(stack, "shape")], axis=1)
+        results.append(found.drop(columns=["matrix", "entry_keys", "entry_labels"]))
+    assert results[1]["tolerance_missing_pairs"].tolist() == [1]
+    pd.testing.assert_frame_equal(*results)
+
+
 def test_shape_three_apart_and_color_one_gives_half():
     keys = DESIGN[:4]
     (row,) = compute_tolerances(stack_of([city_block(3, 1, keys)], keys)).to_dict("records")

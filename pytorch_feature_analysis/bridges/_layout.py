@@ -30,7 +30,6 @@ TEXT = "pfa_stack"
 """What the text is called in files, by which they are known."""
 
 FORMAT = 1
-_LINEAGE = ("entry_keys", "entry_labels")
 
 
 def text_of(df: pd.DataFrame, matrices: Sequence[np.ndarray], suffix: str) -> str:
