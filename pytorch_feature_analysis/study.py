@@ -63,7 +63,7 @@ def plan_study(path: str | os.PathLike[str]) -> pd.DataFrame:
     Examples
     --------
     >>> import tempfile
-    >>>     >>> import pytorch_feature_analysis as pfa
+    >>> import pytorch_feature_analysis as pfa
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "study.toml")
     ...     _ = file.write_text('''
@@ -167,7 +167,7 @@ def run_study(
     Examples
     --------
     >>> import tempfile
-    >>>     >>> import pytorch_feature_analysis as pfa
+    >>> import pytorch_feature_analysis as pfa
     >>> from PIL import Image
     >>> study = '''
     ...     [models]

@@ -219,7 +219,7 @@ results = pd.concat(
 r_table = results.pivot_table(
     index=["n_kept", "layer_group"], columns="method", values=["r", "p"], sort=False
 )
-print(results["n"].unique(), "pairs")
+print(results["n_pairs"].unique(), "pairs")
 print(r_table.round(3))
 
 # %%
