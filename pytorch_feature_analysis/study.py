@@ -63,6 +63,7 @@ def plan_study(path: str | os.PathLike[str]) -> pd.DataFrame:
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> import pytorch_feature_analysis as pfa
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "study.toml")
@@ -167,6 +168,7 @@ def run_study(
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> import pytorch_feature_analysis as pfa
     >>> from PIL import Image
     >>> study = '''

@@ -336,7 +336,7 @@ def test_the_networks_of_the_fourth_gain_from_each_other_as_its_text_says(run):
 
 def test_the_gain_of_the_fourth_goes_with_similarity_as_its_text_says(run):
     _, names = run(_called("04"))
-    assert names["results"]["n"].unique().tolist() == [30]
+    assert names["results"]["n_pairs"].unique().tolist() == [30]
     worth = names["worth"].astype(float)
     r, p = worth["r"], worth["p"]
     assert r[2, "six"] > 0.4
@@ -350,7 +350,7 @@ def test_the_gain_of_the_fourth_goes_with_similarity_as_its_text_says(run):
         assert gains.loc["digit"].drop("digit").min() > gains["digit"].drop("digit").max() + 0.1
     five = worth.xs("five", level="networks")
     assert (five["p by shuffling"] > five["p"]).all()
-    assert worth["n"].tolist() == [30, 20] * 3
+    assert worth["n_pairs"].tolist() == [30, 20] * 3
 
 
 def test_the_networks_of_the_sixth_are_alike_as_its_text_says(run):

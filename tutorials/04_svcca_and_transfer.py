@@ -294,7 +294,7 @@ for n_kept, gains in gain_tables.items():
         some = gains.loc[chosen, chosen]
         found = pfa.correlate_with(some_df, some, method="pearson").iloc[0]
         shuffled = shuffled_p(pfa.similarity_table(some_df), some)
-        worth[n_kept, name] = {**found[["r", "p", "n"]], "p by shuffling": shuffled}
+        worth[n_kept, name] = {**found[["r", "p", "n_pairs"]], "p by shuffling": shuffled}
 worth = pd.DataFrame(worth).T.rename_axis(["n_kept", "networks"])
 print(worth.astype(float).round(3))
 
