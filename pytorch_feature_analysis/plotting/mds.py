@@ -148,7 +148,8 @@ def rdm_mds(
     color_by : str, optional
         An entry variable, such as 'obj', in whose values' colours dots and picture borders are,
         with a legend on a figure made here. Up to 8 values have colours that all can tell apart,
-        and dots a marker each too, unless markers are given.
+        and dots a marker each too, unless markers are given. Entries without a value have that of
+        the text.
     method, num_starts, num_neighbors, random_state, nan_policy, symmetrize
         As in `mds_coordinates`.
 
