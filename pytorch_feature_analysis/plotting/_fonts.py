@@ -15,6 +15,9 @@ logger = logging.getLogger(__name__)
 
 # What is drawn for a letter that no font has, as browsers do.
 _MISSING = "\N{WHITE SQUARE}"
+# Names such as '$5' and 'a_$b$' are no mathematics, on which matplotlib could fail; nor are the
+# numbers of ticks then.
+_AS_IT_IS: dict[Any, Any] = {"text.parse_math": False, "axes.formatter.use_mathtext": False}
 # Plain ones of sans-serif faces, before all others.
 _PREFERRED = ("noto sans", "arial unicode", "microsoft yahei", "pingfang", "hiragino")
 
@@ -25,13 +28,18 @@ def legible(texts: Iterable[Any]) -> Iterator[Callable[[str], str]]:
 
     Letters that the fonts of the style lack are taken from others that are installed, the fewest
     that will do. The writer puts a square in the place of a letter that none has, of which a log
-    line tells; matplotlib would warn of each at every drawing.
+    line tells; matplotlib would warn of each at every drawing. It leaves out what has no form,
+    such as tabs. Nothing is read as mathematics, whatever dollars are in it.
     """
     import matplotlib as mpl
 
+    texts = list(map(str, texts))
     families = list(mpl.rcParams["font.family"])
-    wanted = {ord(letter) for text in texts for letter in str(text) if letter.isprintable()}
-    lacking = wanted.difference(*(_letters_of_family(family) for family in families))
+    wanted = {ord(letter) for text in texts for letter in text if letter.isprintable()}
+    own = [_letters_of_family(family) for family in families]
+    lacking = wanted.difference(*own)
+    unseen = {ord(letter) for text in texts for letter in text if not letter.isprintable()}
+    unseen = unseen.difference(*own, {ord("\n")})
     helpers: list[str] = []
     while lacking and (installed := _installed()):
         family, letters = max(
@@ -49,20 +57,35 @@ def legible(texts: Iterable[Any]) -> Iterator[Callable[[str], str]]:
             " that does, such as Noto Sans of their script.",
             " ".join(map(chr, sorted(lacking))),
         )
-    blank = dict.fromkeys(lacking, _MISSING)
-    with mpl.rc_context({"font.family": [*families, *helpers]}):
-        yield lambda text: text.translate(blank)
+    blank = {**dict.fromkeys(lacking, _MISSING), **{code: _unseen(code) for code in unseen}}
+    with mpl.rc_context({"font.family": [*families, *helpers], **_AS_IT_IS}):
+        yield lambda text: str(text).translate(blank)
 
 
 def take_fonts(axes: Iterable[Axes]) -> None:
-    """Have texts that axes were made with drawn in the fonts of the block that this is in."""
+    """Have texts that axes were made with drawn as those of the block that this is in."""
     import matplotlib as mpl
+    from matplotlib.ticker import ScalarFormatter
 
-    family = mpl.rcParams["font.family"]
+    family, is_math = mpl.rcParams["font.family"], mpl.rcParams["text.parse_math"]
     for target in axes:
-        for text in (target.title, target.xaxis.label, target.yaxis.label):
+        texts = [target.title, target.xaxis.label, target.yaxis.label]
+        for text in texts:
             text.set_fontfamily(family)
         target.tick_params(labelfontfamily=family)
+        for axis in (target.xaxis, target.yaxis):
+            for tick in axis.get_major_ticks():
+                texts += [tick.label1, tick.label2]
+            if isinstance(formatter := axis.get_major_formatter(), ScalarFormatter):
+                formatter.set_useMathText(is_math and formatter.get_useMathText())
+        for text in texts:
+            text.set_parse_math(is_math)
+
+
+def _unseen(code: int) -> str:
+    """Give what is written for a letter without a form: a space, or nothing."""
+    is_space = chr(code).isspace() and chr(code) != "\r"
+    return " " if is_space else ""
 
 
 def _rank(family: str) -> tuple[bool, int, str]:

@@ -133,7 +133,7 @@ def head_figure(figure: Figure, title: str | None) -> None:
     """Write a title above all panels, if there is one, in lines no wider than the figure."""
     if title:
         broken = _title_lines(title, figure.get_figwidth())
-        figure.suptitle(broken, fontsize=TITLE_POINTS)
+        figure.suptitle(broken, fontsize=TITLE_POINTS, parse_math=False)
 
 
 def head_height(title: str | None, *, inches: float) -> float:
@@ -182,6 +182,11 @@ def legend_below(target: Axes, *, inches: float = _LEGEND_INCHES) -> None:
         if hasattr(handle, "set_sizes"):
             handle.set_sizes([_HANDLE_POINTS**2])
             handle.set_alpha(1)
+
+
+def legend_name(text: str) -> str:
+    """Return a text for the legend, which leaves out what is empty or starts with '_'."""
+    return f" {text}" if not text or text.startswith("_") else text
 
 
 def _legend_lines(lines: Sequence[str], room: float) -> tuple[list[str], int]:
