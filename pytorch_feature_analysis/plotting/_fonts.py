@@ -15,9 +15,8 @@ logger = logging.getLogger(__name__)
 
 # What is drawn for a letter that no font has, as browsers do.
 _MISSING = "\N{WHITE SQUARE}"
-# Names such as '$5' and 'a_$b$' are no mathematics, on which matplotlib could fail; nor are the
-# numbers of ticks then.
-_AS_IT_IS: dict[Any, Any] = {"text.parse_math": False, "axes.formatter.use_mathtext": False}
+# How matplotlib is told that a dollar is one: '$a$' is a name, and no mathematics.
+_DOLLAR = r"\$"
 # Plain ones of sans-serif faces, before all others.
 _PREFERRED = ("noto sans", "arial unicode", "microsoft yahei", "pingfang", "hiragino")
 
@@ -29,7 +28,7 @@ def legible(texts: Iterable[Any]) -> Iterator[Callable[[str], str]]:
     Letters that the fonts of the style lack are taken from others that are installed, the fewest
     that will do. The writer puts a square in the place of a letter that none has, of which a log
     line tells; matplotlib would warn of each at every drawing. It leaves out what has no form,
-    such as tabs. Nothing is read as mathematics, whatever dollars are in it.
+    such as tabs, and has dollars stand as they are, which would begin mathematics.
     """
     import matplotlib as mpl
 
@@ -58,28 +57,21 @@ def legible(texts: Iterable[Any]) -> Iterator[Callable[[str], str]]:
             " ".join(map(chr, sorted(lacking))),
         )
     blank = {**dict.fromkeys(lacking, _MISSING), **{code: _unseen(code) for code in unseen}}
-    with mpl.rc_context({"font.family": [*families, *helpers], **_AS_IT_IS}):
+    if mpl.rcParams["text.parse_math"]:
+        blank[ord("$")] = _DOLLAR
+    with mpl.rc_context({"font.family": [*families, *helpers]}):
         yield lambda text: str(text).translate(blank)
 
 
 def take_fonts(axes: Iterable[Axes]) -> None:
-    """Have texts that axes were made with drawn as those of the block that this is in."""
+    """Have texts that axes were made with drawn in the fonts of the block that this is in."""
     import matplotlib as mpl
-    from matplotlib.ticker import ScalarFormatter
 
-    family, is_math = mpl.rcParams["font.family"], mpl.rcParams["text.parse_math"]
+    family = mpl.rcParams["font.family"]
     for target in axes:
-        texts = [target.title, target.xaxis.label, target.yaxis.label]
-        for text in texts:
+        for text in (target.title, target.xaxis.label, target.yaxis.label):
             text.set_fontfamily(family)
         target.tick_params(labelfontfamily=family)
-        for axis in (target.xaxis, target.yaxis):
-            for tick in axis.get_major_ticks():
-                texts += [tick.label1, tick.label2]
-            if isinstance(formatter := axis.get_major_formatter(), ScalarFormatter):
-                formatter.set_useMathText(is_math and formatter.get_useMathText())
-        for text in texts:
-            text.set_parse_math(is_math)
 
 
 def _unseen(code: int) -> str:

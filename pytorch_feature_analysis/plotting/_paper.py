@@ -133,7 +133,7 @@ def head_figure(figure: Figure, title: str | None) -> None:
     """Write a title above all panels, if there is one, in lines no wider than the figure."""
     if title:
         broken = _title_lines(title, figure.get_figwidth())
-        figure.suptitle(broken, fontsize=TITLE_POINTS, parse_math=False)
+        figure.suptitle(broken, fontsize=TITLE_POINTS)
 
 
 def head_height(title: str | None, *, inches: float) -> float:

@@ -185,7 +185,8 @@ def rdm_mds(
     error. Entries without a finite dissimilarity have no point, and are named in the log.
 
     Letters that the fonts of the style lack, such as Chinese ones, are drawn in another font of
-    this machine that has them, or as squares, of which a log line tells.
+    this machine that has them, or as squares, of which a log line tells. Dollars are dollars: no
+    name or title is read as mathematics. A title with mathematics can be set on the axes.
 
     A figure made here stays open as the current one of pyplot (``plt.gcf()``), unless it was
     saved and is on no screen: then it is closed. No global style is changed.

@@ -239,7 +239,7 @@ def plot_rdm(
                 beside = own if len(own) > 1 else own[0]
                 label_bar(whole.colorbar(images[0], ax=beside, shrink=0.7), label)
             if fig_title:
-                whole.suptitle(fig_title, fontsize=TITLE_POINTS, parse_math=False)
+                whole.suptitle(fig_title, fontsize=TITLE_POINTS)
             if save_to is not None:
                 save_to.save(whole)
             return _as_given(own)
