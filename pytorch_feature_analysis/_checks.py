@@ -103,6 +103,11 @@ def check_sequence(value: Any, *, argument: str, of: str) -> list[Any]:
     return list(value)
 
 
+def is_missing(value: Any) -> bool:
+    """Tell whether a value is none: None, NaN, NaT or NA."""
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+
+
 def in_words(items: Iterable[Any], most: int = 5) -> str:
     """List the first few of some items for a message."""
     items = list(items)

@@ -111,6 +111,10 @@ def average_tree(
     if len(kept) < 2:
         return [*kept.tolist(), *last], None
     known = to_condensed(dissimilarities[np.ix_(kept, kept)])
+    # Estimates of distances may be below 0, which trees of scipy may not be. Means, and so joins,
+    # are the same from any zero.
+    lowest = min(float(np.nanmin(known)), 0.0)
+    known = known - lowest
     tree = (
         linkage(known, method="average") if np.isfinite(known).all() else linkage_of_known(known)
     )
@@ -119,6 +123,7 @@ def average_tree(
     places = np.arange(2 * len(kept) - 1)
     places[leaves] = np.arange(len(kept))
     tree[:, :2] = places[tree[:, :2].astype(int)]
+    tree[:, 2] += lowest
     return [*kept[leaves].tolist(), *last], tree
 
 

@@ -8,6 +8,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 import pytorch_feature_analysis as pfa
+from pytorch_feature_analysis.linkage import average_tree
 
 
 def row_of(matrix, names="abcdefgh"):
@@ -71,3 +72,17 @@ def test_what_has_no_order_is_refused():
         pfa.linkage_order(row_of(np.full((3, 3), 0.5)))
     with pytest.raises(ValueError, match="must have one row, and has 4, which differ in dataset"):
         pfa.linkage_order(similarity_stack())
+
+
+@pytest.mark.parametrize("hole", [False, True])
+def test_distances_below_0_are_joined_as_they_would_be_from_another_zero(hole):
+    # As crossvalidated ones are, which are 0 in the mean where nothing differs.
+    cells = np.random.default_rng(3).normal(size=28)
+    if hole:
+        cells[3] = np.nan
+    matrix = squareform(cells, checks=False)
+    order, tree = average_tree(matrix)
+    above, expected = average_tree(squareform(cells + 5, checks=False))
+    assert order == above
+    np.testing.assert_allclose(tree[:, 2] + 5, expected[:, 2])
+    assert pfa.linkage_order(row_of(matrix)) == [("abcdefgh"[k],) for k in order]

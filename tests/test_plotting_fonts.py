@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from made_figures import FIGURES, ITEMS, activations, pictures, rdms, similarities
 from made_study import consistency_frame, gap_pairs, model_table, similarity_stack
+from matplotlib.legend import Legend
 from matplotlib.text import Text
 
 import pytorch_feature_analysis as pfa
@@ -106,6 +107,12 @@ def texts_of(figure):
     return [text for text in figure.findobj(Text) if text.get_text()]
 
 
+def as_drawn(text):
+    """What is seen of a text that is no mathematics."""
+    written, is_math = text._preprocess_math(text.get_text())
+    return "" if is_math else written
+
+
 def is_drawn_in(family, text):
     return family in text.get_fontfamily()
 
@@ -155,3 +162,79 @@ def test_axes_that_were_drawn_before_take_the_fonts_too(case, monkeypatch):
 def test_each_function_that_draws_is_here():
     drawing = {function.__name__ for _, function in FIGURES.values()}
     assert drawing == {case.split(" of ")[-1] for case in CASES}
+
+
+MATHS = r"$\no_b$"
+LEGENDS = (
+    *("lines of plot_layers", "plot_model_map", "plot_dataset_scatter", "plot_sample_sizes"),
+    *("plot_measure_comparison", "legend of plot_rdm"),
+)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_dollars_in_a_name_are_no_mathematics(case, monkeypatch):
+    monkeypatch.setitem(globals(), "NO", MATHS)
+    draw, count = CASES[case]
+    draw(fig_title=MATHS, show=False)
+    # As mathematics, this one cannot be drawn.
+    plt.gcf().draw_without_rendering()
+    assert len([text for text in texts_of(plt.gcf()) if MATHS in as_drawn(text)]) >= count
+
+
+@pytest.mark.parametrize("case", ["plot_heatmap", "plot_layers", "plot_rdm", "rdm_mds", *PANELS])
+def test_nor_are_they_on_axes_that_were_drawn_before(case, monkeypatch):
+    monkeypatch.setitem(globals(), "NO", MATHS)
+    figure, ax = plt.subplots(figsize=(6, 6))
+    ax.set(title="before", xlabel="x", ylabel="y")
+    figure.suptitle("before")
+    figure.draw_without_rendering()
+    CASES[case][0](fig_title=MATHS, **({"axes": [ax]} if case in PANELS else {"ax": ax}))
+    figure.draw_without_rendering()
+    assert any(MATHS in as_drawn(text) for text in texts_of(figure))
+    if case in (*PANELS, "plot_rdm"):
+        assert figure.get_suptitle() == MATHS.replace("$", r"\$")
+
+
+def test_mathematics_of_yours_is_drawn_as_such_afterwards():
+    ax = pfa.plot_shepard(rdms(), method="classical", fig_title=MATHS, show=False)
+    ax.set(title=r"$\rho^2$", xlabel="$x$")
+    ax.figure.draw_without_rendering()
+    narrow = ax.title.get_window_extent().width
+    ax.title.set_parse_math(False)
+    assert narrow < ax.title.get_window_extent().width
+
+
+def test_dollars_are_left_alone_where_mathematics_is_off():
+    with plt.rc_context({"text.parse_math": False}):
+        ax = pfa.plot_shepard(rdms(), method="classical", fig_title=MATHS, show=False)
+    assert ax.get_title() == MATHS
+
+
+@pytest.mark.parametrize("case", LEGENDS)
+def test_a_name_that_starts_with_an_underscore_is_in_the_legend(case, monkeypatch):
+    monkeypatch.setitem(globals(), "NO", "_no")
+    CASES[case][0](show=False)
+    legends = plt.gcf().findobj(Legend)
+    assert any("_no" in text.get_text() for one in legends for text in one.get_texts())
+
+
+def test_so_is_one_on_a_map():
+    stack = rdms()
+    labels = tuple({**label, "kind": f"_{label['kind']}"} for label in stack["entry_labels"][0])
+    pfa.rdm_mds(
+        stack.assign(entry_labels=[labels]), color_by="kind", method="classical", show=False
+    )
+    texts = [text.get_text().strip() for text in plt.gca().get_legend().get_texts()]
+    assert texts == ["_animal", "_plant", "_vehicle"]
+
+
+@pytest.mark.parametrize("case", ["plot_heatmap", "plot_rdm", "rdm_mds"])
+def test_tabs_and_returns_are_spaces_and_nothing(case, monkeypatch):
+    monkeypatch.setitem(globals(), "NO", "one\ttwo\r\nthree\x07")
+    draw, count = CASES[case]
+    draw(fig_title=5, show=False)
+    # matplotlib warns of what a font has no form for.
+    plt.gcf().draw_without_rendering()
+    texts = [text.get_text() for text in texts_of(plt.gcf())]
+    assert texts.count("one two\nthree") >= count - 1
+    assert "5" in texts

@@ -86,3 +86,15 @@ def test_it_is_saved(tmp_path):
 def test_what_is_refused(options, match):
     with pytest.raises(ValueError, match=match):
         pfa.plot_layers(fits(), show=False, **options)
+
+
+def test_an_interval_beside_the_value_is_drawn_where_it_is():
+    table = pd.DataFrame({"layer": ["a", "b", "c"], "r": [0.4, 0.5, 0.6]})
+    table = table.assign(ci_low=[0.5, 0.4, 0.2], ci_high=[0.7, np.nan, 0.3])
+    ax = pfa.plot_layers(table, show=False)
+    bars = ax.containers[0].lines[2][0].get_segments()
+    ends = [bar[:, 1].tolist() for bar in bars if len(bar) == 2]
+    assert ends == [[0.5, 0.7], [0.2, 0.3]]
+    low, high = ax.get_ylim()
+    assert low < 0.2
+    assert high > 0.7

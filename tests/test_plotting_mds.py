@@ -893,6 +893,11 @@ def test_several_rows_are_refused_with_what_they_differ_in():
         ({"save_opts": {"dpi": 3}}, ValueError, r"`save_opts` has no 'fname'"),
         ({"save_opts": ("a.png", 3)}, ValueError, r"`save_opts` must be \(path, keywords"),
         ({"save_opts": "mds.xyz"}, ValueError, r"`save_opts` names 'xyz', .* file format.*png"),
+        (
+            {"save_opts": {"fname": io.BytesIO(), "format": "xyz"}},
+            ValueError,
+            r"`save_opts` names 'xyz', .* file format.*png",
+        ),
         ({"save_opts": "/no/such/folder/a.png"}, FileNotFoundError, r"`save_opts` is"),
     ],
 )
@@ -941,3 +946,23 @@ def test_an_entry_variable_that_would_hide_a_coordinate_is_refused():
     labels = tuple({"dim1": i} for i in range(4))
     with pytest.raises(ValueError, match=r"an entry variable 'dim1'"):
         pfa.mds_coordinates(stack_of(CORNERS, KEYS, entry_labels=labels))
+
+
+def test_a_line_without_a_label_is_not_in_the_legend():
+    pfa.rdm_mds(
+        corners(),
+        line_trajectories=[(KEYS[:2], {"label": None}), (KEYS[2:], {"label": "named"})],
+        show=False,
+    )
+    assert [text.get_text() for text in plt.gca().get_legend().get_texts()] == ["named"]
+
+
+def test_a_label_that_is_wider_than_the_figure_is_broken_into_lines_in_space_too():
+    # The layout warns where it finds no room, and warnings are errors.
+    pfa.rdm_mds(corners(), 3, cond_labels={"red": "x" * 300}, show=False)
+    ax = plt.gca()
+    (label,) = ax.findobj(Label3D)
+    inside = ax.bbox.padded(1).extents
+    box = label.get_window_extent().extents
+    assert (box[:2] >= inside[:2]).all()
+    assert (box[2:] <= inside[2:]).all()

@@ -232,6 +232,17 @@ def test_colours_go_by_a_variable_of_the_entries_and_have_a_legend():
     assert len(set(forms)) > 1
 
 
+def test_entries_without_a_value_have_the_colour_of_the_text_and_no_legend():
+    row = far_apart()
+    values = ["a", np.nan, None, float("nan")]
+    labels = tuple({"own": value} for value in values)
+    ax = drawn(row.assign(entry_labels=[labels]), color_by="own")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a"]
+    faces = np.concatenate([dots.get_facecolors() for dots in ax.collections])
+    black = (faces == colors.to_rgba("black")).all(axis=1)
+    assert sorted(black) == [False, True, True, True]
+
+
 def test_borders_have_the_colours_of_a_variable():
     row = crowd(6)
     ax = drawn(row, color_by="obj", cond_pics=pictures_for(row))
@@ -271,14 +282,17 @@ def test_many_values_have_colours_that_differ_and_too_many_are_refused():
 # Pictures that are not there
 
 
-def test_pictures_that_are_not_there_are_blanks_with_a_name_and_counted_once(caplog, tmp_path):
+@pytest.mark.parametrize("missing", [float("nan"), pd.NA])
+def test_pictures_that_are_not_there_are_blanks_with_a_name_and_counted_once(
+    caplog, tmp_path, missing
+):
     row = far_apart()
     keys = row.loc[0, "entry_keys"]
     pictures = {
         **pictures_for(row),
         keys[0]: tmp_path / "none.png",
         keys[1]: None,
-        keys[2]: float("nan"),
+        keys[2]: missing,
     }
     with caplog.at_level(logging.WARNING):
         ax = drawn(row, cond_pics=pictures)

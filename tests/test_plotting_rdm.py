@@ -551,3 +551,57 @@ def test_a_stack_that_nobody_filtered_is_refused():
         pfa.plot_rdm(stack(n=2, rows=101), show=False)
     with pytest.raises(ValueError, match="and has 0"):
         pfa.plot_rdm(stack().iloc[:0], show=False)
+
+
+def test_a_tree_of_distances_below_0_stands_on_its_leaves():
+    own = stack(5)
+    lower = own["matrix"][0] - 0.8
+    np.fill_diagonal(lower, 0)
+    ax = pfa.plot_rdm(own.assign(matrix=[lower]), order="linkage", show=False)
+    (tree,) = ax.findobj(LineCollection)
+    heights = np.array(tree.get_segments())[..., 1]
+    assert lower.min() < 0
+    assert heights.min() > 0
+    assert len(heights) == 4
+
+
+def test_entries_whose_group_is_missing_are_one_group():
+    groups = dict(zip(stack()["entry_keys"][0], [*"aab", np.nan, float("nan"), None], strict=True))
+    ax = pfa.plot_rdm(stack(), groups=groups, show=False)
+    texts = [text.get_text() for text in ax.texts]
+    assert [texts.count(name) for name in ("a", "b", "None", "nan")] == [2, 2, 2, 0]
+
+
+def test_an_order_may_name_the_entries_of_all_rows_where_they_differ():
+    whole = stack(6)
+    keys, matrix = whole["entry_keys"][0], whole["matrix"][0]
+    parts = pd.concat([whole, whole], ignore_index=True).assign(
+        layer=["a", "b"],
+        matrix=[matrix[:4, :4], matrix[2:, 2:]],
+        entry_keys=[keys[:4], keys[2:]],
+        entry_labels=[whole["entry_labels"][0][:4], whole["entry_labels"][0][2:]],
+    )
+    one, other = pfa.plot_rdm(parts, order=list(keys[::-1]), show=False)
+    np.testing.assert_allclose(np.tril(drawn(one), -1), np.tril(matrix[3::-1, 3::-1], -1))
+    np.testing.assert_allclose(np.tril(drawn(other), -1), np.tril(matrix[:1:-1, :1:-1], -1))
+    with pytest.raises(ValueError, match=r"names \('cow',\) that is no entry"):
+        pfa.plot_rdm(parts, order=[*keys, "cow"], show=False)
+
+
+@pytest.mark.parametrize("draw", [pfa.plot_rdm, pfa.plot_heatmap])
+def test_limits_from_high_to_low_are_refused(draw):
+    with pytest.raises(ValueError, match=r"`limits` must be \(low, high\), not \(1, 0\)"):
+        draw(stack(), limits=(1, 0), show=False)
+    assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize("layout", ["tight", "constrained"])
+def test_layouts_of_yours_leave_room_for_the_tree(layout):
+    figure, ax = plt.subplots(layout=layout)
+    pfa.plot_rdm(stack(), ax=ax, labels=True, order="linkage")
+    # matplotlib warns of axes that do not fit into a layout.
+    figure.draw_without_rendering()
+    (tree,) = ax.findobj(LineCollection)
+    ends = tree.get_transform().transform(np.concatenate(tree.get_segments()))
+    assert ends[:, 1].max() < figure.bbox.height
+    assert ends[:, 1].min() > ax.bbox.y1

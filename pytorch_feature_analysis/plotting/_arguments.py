@@ -164,6 +164,13 @@ def check_pair(value: Any, *, argument: str) -> tuple[float, float]:
     )
 
 
+def check_limits(value: Any, *, argument: str = "limits") -> tuple[float, float]:
+    low, high = check_pair(value, argument=argument)
+    if low > high:
+        raise ValueError(f"`{argument}` must be (low, high), not {value!r}.")
+    return low, high
+
+
 def check_figure_size(fig_size: Any) -> tuple[float, float]:
     if not isinstance(fig_size, (tuple, list, np.ndarray)):
         fig_size = (fig_size, fig_size)

@@ -65,7 +65,8 @@ class DeepMap(PointMap):
         self._ax.text2D(x, y, note, transform=self._ax.transAxes, **options)
 
     def _add_label(self, key: Hashable, label: str, options: dict[str, Any]) -> Any:
-        settings = {"zorder": _ABOVE_ALL_DEPTHS, **options}
+        # Labels end up inside the axes, so that layouts need not make room for them.
+        settings = {"zorder": _ABOVE_ALL_DEPTHS, "in_layout": False, **options}
         return self._ax.add_artist(Label3D(self._ax, self._places[key], label, **settings))
 
     def _move_label(self, text: Any, pixels: np.ndarray) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pytorch_feature_analysis._checks import check_sequence
+from pytorch_feature_analysis._checks import check_sequence, is_missing
 from pytorch_feature_analysis.linkage import average_tree
 from pytorch_feature_analysis.rdm_stack import in_words
 
@@ -85,8 +85,10 @@ def values_of(labels: EntryLabels, name: str, *, argument: str) -> list[Any]:
 
 
 def _together(groups: list[Any], ranked: Sequence[Any] | None = None) -> EntryOrder:
-    """Put groups in the order in which they are first named."""
-    kinds = list(dict.fromkeys(groups if ranked is None else ranked))
+    """Put groups in the order in which they are first named; what is missing is one of them."""
+    groups = [None if is_missing(group) else group for group in groups]
+    ranked = groups if ranked is None else [None if is_missing(one) else one for one in ranked]
+    kinds = list(dict.fromkeys(ranked))
     ranks = {group: k for k, group in enumerate(kinds)}
     places = sorted(range(len(groups)), key=lambda place: ranks[groups[place]])
     return EntryOrder(places, groups, kinds)

@@ -78,6 +78,8 @@ def check_save_opts(save_opts: Any) -> SaveTarget | None:
     else:
         file, options = save_opts, {}
     if hasattr(file, "write"):
+        if "format" in options:
+            _check_format(Path(), options)
         return SaveTarget(file, options)
     if not isinstance(file, (str, os.PathLike)):
         raise TypeError(

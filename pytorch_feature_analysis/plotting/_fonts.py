@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 # What is drawn for a letter that no font has, as browsers do.
 _MISSING = "\N{WHITE SQUARE}"
+# How matplotlib is told that a dollar is one: '$a$' is a name, and no mathematics.
+_DOLLAR = r"\$"
 # Plain ones of sans-serif faces, before all others.
 _PREFERRED = ("noto sans", "arial unicode", "microsoft yahei", "pingfang", "hiragino")
 
@@ -25,13 +27,18 @@ def legible(texts: Iterable[Any]) -> Iterator[Callable[[str], str]]:
 
     Letters that the fonts of the style lack are taken from others that are installed, the fewest
     that will do. The writer puts a square in the place of a letter that none has, of which a log
-    line tells; matplotlib would warn of each at every drawing.
+    line tells; matplotlib would warn of each at every drawing. It leaves out what has no form,
+    such as tabs, and has dollars stand as they are, which would begin mathematics.
     """
     import matplotlib as mpl
 
+    texts = list(map(str, texts))
     families = list(mpl.rcParams["font.family"])
-    wanted = {ord(letter) for text in texts for letter in str(text) if letter.isprintable()}
-    lacking = wanted.difference(*(_letters_of_family(family) for family in families))
+    wanted = {ord(letter) for text in texts for letter in text if letter.isprintable()}
+    own = [_letters_of_family(family) for family in families]
+    lacking = wanted.difference(*own)
+    unseen = {ord(letter) for text in texts for letter in text if not letter.isprintable()}
+    unseen = unseen.difference(*own, {ord("\n")})
     helpers: list[str] = []
     while lacking and (installed := _installed()):
         family, letters = max(
@@ -49,9 +56,11 @@ def legible(texts: Iterable[Any]) -> Iterator[Callable[[str], str]]:
             " that does, such as Noto Sans of their script.",
             " ".join(map(chr, sorted(lacking))),
         )
-    blank = dict.fromkeys(lacking, _MISSING)
+    blank = {**dict.fromkeys(lacking, _MISSING), **{code: _unseen(code) for code in unseen}}
+    if mpl.rcParams["text.parse_math"]:
+        blank[ord("$")] = _DOLLAR
     with mpl.rc_context({"font.family": [*families, *helpers]}):
-        yield lambda text: text.translate(blank)
+        yield lambda text: str(text).translate(blank)
 
 
 def take_fonts(axes: Iterable[Axes]) -> None:
@@ -63,6 +72,12 @@ def take_fonts(axes: Iterable[Axes]) -> None:
         for text in (target.title, target.xaxis.label, target.yaxis.label):
             text.set_fontfamily(family)
         target.tick_params(labelfontfamily=family)
+
+
+def _unseen(code: int) -> str:
+    """Give what is written for a letter without a form: a space, or nothing."""
+    is_space = chr(code).isspace() and chr(code) != "\r"
+    return " " if is_space else ""
 
 
 def _rank(family: str) -> tuple[bool, int, str]:

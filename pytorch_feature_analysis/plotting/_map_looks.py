@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytorch_feature_analysis._checks import check_name
+from pytorch_feature_analysis._checks import check_name, is_missing
 from pytorch_feature_analysis.plotting._arguments import (
     by_entry,
     check_colours,
@@ -69,7 +69,7 @@ class MapLooks:
 
     def texts(self) -> list[str]:
         """All that is written, but titles."""
-        named = [str(options.get("label", "")) for _, options in self.trajectories]
+        named = [str(options.get("label") or "") for _, options in self.trajectories]
         blank = [name_of(key) for key in self.blanks]
         return [*self.labels.values(), *(text for text, _, _ in self.kinds), *named, *blank]
 
@@ -164,7 +164,7 @@ def _kinds_by(
     own: dict[Hashable, Any] = {
         key: label[color_by]
         for key, label in zip(keys, entry_labels, strict=True)
-        if color_by in label
+        if not is_missing(label.get(color_by))
     }
     values = list(dict.fromkeys(own.values()))
     if all(isinstance(value, (int, float, np.number)) for value in values):
@@ -207,11 +207,10 @@ def draw_map(
     The style is that of the caller, within whose `legible` block this is, and whose writer this
     takes.
     """
-    import matplotlib as mpl
-
     from pytorch_feature_analysis.plotting._deep_map import DeepMap
     from pytorch_feature_analysis.plotting._figure import write_title
     from pytorch_feature_analysis.plotting._flat_map import FlatMap
+    from pytorch_feature_analysis.plotting._fonts import take_fonts
 
     is_flat = len(next(iter(places.values()))) == 2
     drawing = (FlatMap if is_flat else DeepMap)(target, looks.keys, places, limits)
@@ -219,7 +218,9 @@ def draw_map(
         [
             (
                 keys,
-                {**given, "label": write(str(given["label"]))} if "label" in given else given,
+                given
+                if given.get("label") is None
+                else {**given, "label": write(str(given["label"]))},
             )
             for keys, given in looks.trajectories
         ]
@@ -238,7 +239,7 @@ def draw_map(
     drawing.name_kinds([(write(text), *each) for text, *each in looks.kinds])
     if title:
         # Axes have had their title since before the block.
-        target.title.set_fontfamily(mpl.rcParams["font.family"])
+        take_fonts([target])
         write_title(target, write(title), room=title_room)
     drawing.write_margins(note, legend=legend)
     drawing.draw_labels(

@@ -184,6 +184,11 @@ def legend_below(target: Axes, *, inches: float = _LEGEND_INCHES) -> None:
             handle.set_alpha(1)
 
 
+def legend_name(text: str) -> str:
+    """Return a text for the legend, which leaves out what is empty or starts with '_'."""
+    return f" {text}" if not text or text.startswith("_") else text
+
+
 def _legend_lines(lines: Sequence[str], room: float) -> tuple[list[str], int]:
     """Break lines that are too wide, and tell in how many columns they fit."""
     em = POINTS / 72

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Mapping
-from math import isnan
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -13,6 +12,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from pytorch_feature_analysis._checks import is_missing
 from pytorch_feature_analysis.images import alphatize_image, load_image
 
 if TYPE_CHECKING:
@@ -42,15 +42,13 @@ def load_pictures(
     """Load a picture per key as RGBA of at most `longest_side` pixels; one error names all bad.
 
     A picture that several keys share is loaded once. Where a list `absent` is given, keys whose
-    picture is None, NaN or a file that is not there are added to it, and get a blank.
+    picture is None, NaN, NA or a file that is not there are added to it, and get a blank.
     """
     loaded: dict[Any, np.ndarray] = {}
     pictures: dict[Hashable, np.ndarray] = {}
     faults = []
     for key, source in sources.items():
-        if absent is not None and (
-            source is None or (isinstance(source, float) and isnan(source))
-        ):
+        if absent is not None and is_missing(source):
             absent.append(key)
             pictures[key] = BLANK
             continue

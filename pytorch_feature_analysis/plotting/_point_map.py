@@ -18,7 +18,7 @@ from pytorch_feature_analysis.plotting._arrangement import Arrangement, arrange
 from pytorch_feature_analysis.plotting._dots import dot_groups
 from pytorch_feature_analysis.plotting._figure import root_figure, wrap
 from pytorch_feature_analysis.plotting._labels import place_labels
-from pytorch_feature_analysis.plotting._paper import columns_that_fit
+from pytorch_feature_analysis.plotting._paper import columns_that_fit, legend_name
 from pytorch_feature_analysis.plotting._pictures import ink_box
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class PointMap(ABC):
         nowhere: list[list[float]] = [[]] * len(self._low)
         for text, colour, marker in kinds:
             options = {"color": colour, "marker": marker, "markeredgewidth": 0}
-            self._ax.plot(*nowhere, linestyle="none", label=text, **options)
+            self._ax.plot(*nowhere, linestyle="none", label=legend_name(text), **options)
 
     def write_margins(self, note: str, *, legend: bool) -> None:
         """Write a note below the axes on the right, and the legend on the left."""

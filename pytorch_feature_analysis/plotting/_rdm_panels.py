@@ -100,6 +100,7 @@ def make_panels(
         names=[f"row {row.name!r}" for row in rows],
     )
     first = rows[0]["entry_keys"]
+    all_keys = list(dict.fromkeys(key for row in rows for key in row["entry_keys"]))
     if all(set(row["entry_keys"]) == set(first) for row in rows):
         places = [{key: k for k, key in enumerate(row["entry_keys"])} for row in rows]
         aligned = [[of[key] for key in first] for of in places]
@@ -114,7 +115,7 @@ def make_panels(
         own = [matrix[np.ix_(kept, kept)] for matrix in own]
         keys = [row["entry_keys"][k] for k in kept]
         labels = [row["entry_labels"][k] for k in kept]
-        given = _without(order, row["entry_keys"], keys)
+        given = _without(order, all_keys, keys)
         ordered = _ordered(keys, labels, own, given, groups)
         aside = [name for name in (groups, order) if isinstance(name, str)]
         names = names_of(labels, ordered.places, aside)

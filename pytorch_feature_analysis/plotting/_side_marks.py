@@ -15,7 +15,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
-from matplotlib.transforms import ScaledTranslation, blended_transform_factory
+from matplotlib.transforms import Bbox, ScaledTranslation, blended_transform_factory
 
 from pytorch_feature_analysis.plotting._dendrogram import tree_lines
 from pytorch_feature_analysis.plotting._figure import root_figure
@@ -222,6 +222,17 @@ class SideMarks:
         along.write(name, place, out, points, centred=True)
 
 
+class _Lines(LineCollection):
+    """Lines beside axes, which layouts make room for; of those of matplotlib they see none."""
+
+    def get_window_extent(self, renderer: Any = None) -> Bbox:  # noqa: ARG002 - of all artists
+        ends = self.get_transform().transform(np.concatenate(self.get_segments()))
+        return Bbox([ends.min(axis=0), ends.max(axis=0)])
+
+    def get_tightbbox(self, renderer: Any = None) -> Bbox:
+        return self.get_window_extent(renderer)
+
+
 class Along:
     """Artists along a side of axes, placed by entry along it and by inches outward."""
 
@@ -286,9 +297,7 @@ class Along:
         if not len(lines):
             return
         placed = [[self._place(*point) for point in line] for line in lines]
-        self.ax.add_artist(
-            LineCollection(placed, transform=self._transform, clip_on=False, **options)
-        )
+        self.ax.add_artist(_Lines(placed, transform=self._transform, clip_on=False, **options))
 
     def add_tree(self, tree: np.ndarray, start: float) -> None:
         """Add a tree that grows outward, from so many inches on."""

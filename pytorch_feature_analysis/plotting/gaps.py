@@ -156,9 +156,10 @@ def plot_similarity_against_gap(
     labels = "gap in accuracy", called.get(measure, measure)
     texts = [*labels, *(called.get(dataset, str(dataset)) for dataset in chosen)]
     if own is not None:
-        with legible(texts) as written:
+        with legible([*texts, fig_title or ""]) as written:
             take_fonts(own)
             draw(own, written)
+            head_figure(_figure.root_figure(own[0]), written(fig_title or ""))
             for target in own:
                 name_axes(target, *map(written, labels))
         if save_to is not None:

@@ -173,7 +173,7 @@ def plot_heatmap(
     shown = np.where(blank, np.nan, values)
     if limits is None:
         limits = _matrix_cells.limits_of_cells([shown])
-    low_and_high = _arguments.check_pair(limits, argument="limits")
+    low_and_high = _arguments.check_limits(limits)
     if ax is None:
         cell = float(np.clip(_CELL_INCHES * max(values.shape), _SMALLEST, _LARGEST))
         cell /= max(values.shape)

@@ -17,6 +17,7 @@ from pytorch_feature_analysis.plotting._paper import (
     head,
     legend_below,
     legend_height,
+    legend_name,
     look,
     name_axes,
     text_inches,
@@ -144,23 +145,28 @@ def plot_layers(
                 own = own.set_index(layer_variable).reindex(chosen)
                 at = np.arange(len(chosen)) + _APART * (k - (max(len(kinds), 1) - 1) / 2)
                 colour, marker = look(k)
-                reach = None
+                values, reach = own[value].to_numpy(float), None
                 if set(_INTERVAL) <= set(own.columns) and own[_INTERVAL[0]].notna().any():
-                    reach = np.abs(
-                        own[list(_INTERVAL)].to_numpy(float).T - own[value].to_numpy(float)
-                    )
-                target.errorbar(
+                    ends = own[list(_INTERVAL)].to_numpy(float)
+                    reach = np.maximum([values - ends[:, 0], ends[:, 1] - values], 0)
+                drawn = target.errorbar(
                     at,
-                    own[value].to_numpy(float),
+                    values,
                     reach,
                     color=colour,
                     marker=marker,
                     markersize=4,
                     linewidth=1.2,
                     elinewidth=1,
-                    label=texts[k] if kinds else None,
+                    label=legend_name(texts[k]) if kinds else None,
                     zorder=3,
                 )
+                if reach is not None:
+                    # Bootstrapped intervals may lie beside the value.
+                    (bars,) = drawn.lines[2]
+                    bars.set_segments(
+                        [[(x, low), (x, high)] for x, (low, high) in zip(at, ends, strict=True)]
+                    )
             low, high = target.get_ylim()
             if low < 0 < high:
                 target.axhline(0, color="0.5", linewidth=0.8, zorder=1)

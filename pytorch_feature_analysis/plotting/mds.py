@@ -148,7 +148,8 @@ def rdm_mds(
     color_by : str, optional
         An entry variable, such as 'obj', in whose values' colours dots and picture borders are,
         with a legend on a figure made here. Up to 8 values have colours that all can tell apart,
-        and dots a marker each too, unless markers are given.
+        and dots a marker each too, unless markers are given. Entries without a value have that of
+        the text.
     method, num_starts, num_neighbors, random_state, nan_policy, symmetrize
         As in `mds_coordinates`.
 
@@ -184,7 +185,8 @@ def rdm_mds(
     error. Entries without a finite dissimilarity have no point, and are named in the log.
 
     Letters that the fonts of the style lack, such as Chinese ones, are drawn in another font of
-    this machine that has them, or as squares, of which a log line tells.
+    this machine that has them, or as squares, of which a log line tells. Dollars are dollars: no
+    name or title is read as mathematics. A title with mathematics can be set on the axes.
 
     A figure made here stays open as the current one of pyplot (``plt.gcf()``), unless it was
     saved and is on no screen: then it is closed. No global style is changed.

@@ -206,7 +206,8 @@ def plot_mds_panels(
     places = _one_scale(maps)
     notes = [_note(each) if show_stress else "" for each in maps]
     if given is not None:
-        with _fonts.legible([*looks.texts(), *titles]) as write:
+        with _fonts.legible([*looks.texts(), *titles, fig_title or ""]) as write:
+            head_figure(_figure.root_figure(given[0]), write(fig_title or ""))
             _draw_panels(given, looks, places, titles, notes, paths, write)
         if save_to is not None:
             save_to.save(_figure.root_figure(given[0]))
@@ -224,7 +225,7 @@ def plot_mds_panels(
         for cell in cells[len(titles) :]:
             cell.remove()
         drawn = list(cells[: len(titles)])
-        head_figure(figure, write(fig_title) if fig_title else None)
+        head_figure(figure, write(fig_title or ""))
         _share_legend(figure, looks, legend, write)
         _draw_panels(drawn, looks, places, titles, notes, paths, write)
     return np.array(drawn, dtype=object)
@@ -288,11 +289,9 @@ def _draw_panels(
     paths: Sequence[Hashable],
     write: Callable[[str], str],
 ) -> None:
-    import matplotlib as mpl
-
+    # Axes that are given have had their title since before the fonts were chosen.
+    _fonts.take_fonts(axes)
     for ax, title in zip(axes, titles, strict=True):
-        # Axes that are given have had their title since before the fonts were chosen.
-        ax.title.set_fontfamily(mpl.rcParams["font.family"])
         head_panel(ax, write(title))
         for spine in ax.spines.values():
             spine.set_color("0.7")

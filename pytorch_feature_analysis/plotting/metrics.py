@@ -32,6 +32,7 @@ from pytorch_feature_analysis.plotting._paper import (
     in_words_of_r,
     legend_below,
     legend_height,
+    legend_name,
     limits_of,
     look,
     name_axes,
@@ -162,6 +163,7 @@ def plot_metric_comparison(
         if own is not None:
             take_fonts(own)
             drawn = draw(own)
+            head_figure(_figure.root_figure(own[0]), written(fig_title or ""))
             if save_to is not None:
                 save_to.save(_figure.root_figure(own[0]))
             return drawn
@@ -395,7 +397,7 @@ def _draw_clouds(
             marker=marker,
             alpha=0.8,
             linewidths=0,
-            label=lines[k],
+            label=legend_name(lines[k]),
         )
         ends += [1 - one, 1 - other]
     values = np.concatenate(ends)
@@ -407,7 +409,7 @@ def _draw_clouds(
         color="0.4",
         linewidth=1,
         zorder=0,
-        label=lines[-1],
+        label=legend_name(lines[-1]),
     )
     # A fixed aspect would leave the layout no way to make room for the legend.
     target.set(xlim=limits, ylim=limits)

@@ -28,6 +28,7 @@ from pytorch_feature_analysis.plotting._paper import (
     head,
     legend_below,
     legend_height,
+    legend_name,
     look,
 )
 from pytorch_feature_analysis.tsne import tsne_embed
@@ -185,9 +186,8 @@ def plot_model_map(
             )
             for category, text in zip(categories, texts, strict=True):
                 colour, marker = looks[category]
-                target.plot(
-                    [], [], color=colour, marker=marker, markersize=5, linestyle="none", label=text
-                )
+                options: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 5}
+                target.plot([], [], linestyle="none", label=legend_name(text), **options)
             target.text(
                 *(1, -0.015, note),
                 transform=target.transAxes,

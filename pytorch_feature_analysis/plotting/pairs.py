@@ -30,6 +30,7 @@ from pytorch_feature_analysis.plotting._paper import (
     in_words_of_r,
     legend_below,
     legend_height,
+    legend_name,
     limits_of,
     look,
     name_axes,
@@ -322,7 +323,7 @@ def _draw_figure(
                     marker=marker,
                     alpha=0.7,
                     linewidths=0,
-                    label=text or None,
+                    label=legend_name(text) if text else None,
                 )
             limits = [limits_of(x), limits_of(y, low=None if identity else 0.0)]
             if identity:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from pytorch_feature_analysis._checks import check_count
 from pytorch_feature_analysis.plotting import _arguments, _figure
-from pytorch_feature_analysis.plotting._fonts import legible
+from pytorch_feature_analysis.plotting._fonts import legible, take_fonts
 from pytorch_feature_analysis.plotting._highlights import check_highlight, draw_highlights
 from pytorch_feature_analysis.plotting._matrix_cells import (
     draw_borders,
@@ -190,7 +190,7 @@ def plot_rdm(
     if limits is None:
         drawn = [panel.cells[~out] for panel, out in zip(panels, blanks, strict=True)]
         limits = (0.0, 1.0) if scale == "rank" else limits_of_cells(drawn)
-    low_and_high = _arguments.check_pair(limits, argument="limits")
+    low_and_high = _arguments.check_limits(limits)
     boxes = check_highlight(highlight, all_keys)
     own = _own_axes(ax, len(panels))
     n_abreast = abreast(len(panels))
@@ -230,11 +230,14 @@ def plot_rdm(
             return images
 
         if own is not None:
+            take_fonts(own)
             images = draw_on(own)
             drawing.add_legend(own[-1])
             whole = _figure.root_figure(own[0])
             if bar:
-                label_bar(whole.colorbar(images[0], ax=own, shrink=0.7), label)
+                # Tight layouts know bars beside one subplot alone.
+                beside = own if len(own) > 1 else own[0]
+                label_bar(whole.colorbar(images[0], ax=beside, shrink=0.7), label)
             if fig_title:
                 whole.suptitle(fig_title, fontsize=TITLE_POINTS)
             if save_to is not None:

@@ -24,6 +24,7 @@ from pytorch_feature_analysis.plotting._paper import (
     in_lines,
     legend_below,
     legend_height,
+    legend_name,
     look,
     name_axes,
     text_inches,
@@ -261,7 +262,7 @@ def plot_sample_sizes(
                     "markersize": 4,
                     "linewidth": 1.2,
                 }
-                target.plot(median.index, median, label=text, **line)
+                target.plot(median.index, median, label=legend_name(text), **line)
                 target.fill_between(
                     median.index, first, third, color=colour, alpha=0.18, linewidth=0
                 )

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pytorch_feature_analysis._checks import check_columns, check_count
-from pytorch_feature_analysis.plotting._arguments import check_pair
+from pytorch_feature_analysis.plotting._arguments import check_limits
 from pytorch_feature_analysis.rdm_stack import in_words
 from pytorch_feature_analysis.similarity_tables import numbers_of
 
@@ -69,7 +69,7 @@ def style_similarity(
     drawn = values[np.isfinite(values)]
     if limits is None:
         limits = (float(drawn.min()), float(drawn.max())) if drawn.size else (0.0, 1.0)
-    low, high = check_pair(limits, argument="limits")
+    low, high = check_limits(limits)
     coloured = table.style.background_gradient(cmap, axis=None, vmin=low, vmax=high)
     # Behind the gradient, which makes them black.
     return coloured.highlight_null("#cccccc").format(precision=decimals, na_rep="")
