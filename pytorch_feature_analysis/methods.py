@@ -311,9 +311,9 @@ def known_values(stack: pd.DataFrame, column: str) -> list[Any]:
     if column not in stack:
         return []
     values = {frozen(value): value for value in reversed(stack[column].tolist())}
-    # Beside missing values, pandas makes floats of whole numbers.
-    return [
-        int(value) if isinstance(value, float) and value.is_integer() else value
-        for key, value in reversed(values.items())
-        if key is not None
-    ]
+    return [as_whole(value) for key, value in reversed(values.items()) if key is not None]
+
+
+def as_whole(value: Any) -> Any:
+    """Return the whole number of which pandas made a float beside missing values."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -14,11 +14,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pytorch_feature_analysis._cells import object_series
 from pytorch_feature_analysis._checks import RandomState, check_count
 from pytorch_feature_analysis._files import atomic_write, check_writable
 from pytorch_feature_analysis._version import __version__
+from pytorch_feature_analysis.cell_values import frozen
 from pytorch_feature_analysis.matrices import get_upper_triang
-from pytorch_feature_analysis.methods import as_range, methods_text, stacks_by_order
+from pytorch_feature_analysis.methods import (
+    as_range,
+    as_whole,
+    methods_text,
+    stacks_by_order,
+)
 from pytorch_feature_analysis.plotting.mds_panels import plot_mds_panels
 from pytorch_feature_analysis.plotting.rdm import plot_rdm
 from pytorch_feature_analysis.plotting.stack_graph import plot_stack_graph
@@ -27,6 +34,7 @@ from pytorch_feature_analysis.stack_lineage import stack_lineage
 from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS, is_lineage
 
 _PAGE = "report_page.html"
+_DEFAULT_NAME = "default_name"
 _MOST_LINES = 200
 _DIGEST = 12
 _ROUNDING = 1e-9
@@ -81,7 +89,7 @@ def write_report(
     pictures : dict, optional
         Pictures by entry key, as `cond_pics` of `rdm_mds`.
     title : str, optional
-        Above the page; default the ``df_name`` of the stack.
+        Above the page; default the ``df_name`` of the stack, or else the name of its file.
     num_rdms : int, default 9
         How many RDMs are drawn at most. Of more, those that stand at even distances in the stack.
     symmetrize : bool, default False
@@ -142,7 +150,7 @@ def write_report(
         title=title if title is not None else _title_of(stack, rdm_df),
         subtitle=f"Report on a stack of RDMs, of order {max(stacks)}",
         facts=_facts(whole, stack),
-        remarks=[*_remarks(stack)],
+        remarks=[*_remarks(stack), *_unrecorded(stacks)],
         methods=methods,
         references=references.splitlines()[1:],
     )
@@ -151,7 +159,7 @@ def write_report(
     titles = _titles(chosen)
     category = _category(chosen)
     is_named = max(map(len, chosen["matrix"])) <= _MOST_NAMED
-    one_metric = "dissim_metric" not in chosen or chosen["dissim_metric"].nunique() < 2
+    one_metric = "dissim_metric" not in chosen or len({*map(frozen, chosen["dissim_metric"])}) < 2
     _add(
         report,
         "What it is made of",
@@ -178,7 +186,7 @@ def write_report(
         "Near means alike: metric multidimensional scaling, each map turned to the one before."
         + which,
         lambda **options: plot_mds_panels(
-            chosen.assign(**{_PANEL: titles}),
+            chosen.assign(**{_PANEL: object_series(titles, chosen.index)}),
             _PANEL,
             cond_pics=pictures,
             overlap="repel",
@@ -191,7 +199,7 @@ def write_report(
     )
     report.tables = [_table_of_rows(stack), *_tables_of_runs(stacks)]
     with atomic_write(path) as temporary:
-        temporary.write_text(_render(report), encoding="utf-8")
+        temporary.write_bytes(_render(report).encode("utf-8", "replace"))
     return path
 
 
@@ -201,9 +209,9 @@ def _without_shuffles(stack: pd.DataFrame) -> pd.DataFrame:
 
 
 def _title_of(stack: pd.DataFrame, given: Any) -> str:
-    names = list(dict.fromkeys(stack["df_name"]))
-    if len(names) == 1:
-        return str(names[0])
+    names = list(dict.fromkeys(map(str, stack["df_name"])))
+    if len(names) == 1 and names[0] != _DEFAULT_NAME:
+        return names[0]
     return Path(given).stem if isinstance(given, (str, os.PathLike)) else "Stack of RDMs"
 
 
@@ -223,7 +231,11 @@ def _remarks(stack: pd.DataFrame) -> Iterator[str]:
     missing = [int((~np.isfinite(cells)).sum()) for cells in upper]
     if any(missing):
         yield f"{sum(missing)} cells in {np.count_nonzero(missing)} of {n} RDMs are missing."
-    level = [cells for cells in upper if cells.size > 1 and np.ptp(cells) == 0]
+    level = [
+        cells
+        for cells in upper
+        if cells.size > 1 and np.isfinite(cells[0]) and (cells == cells[0]).all()
+    ]
     if level:
         yield (
             f"{len(level)} of {n} RDMs have the same value in all cells, so that no correlation"
@@ -238,11 +250,22 @@ def _remarks(stack: pd.DataFrame) -> Iterator[str]:
     )
     if crooked:
         yield f"{crooked} of {n} RDMs are not symmetric; the numbers are of their upper halves."
-    if "row_key" not in stack:
+
+
+def _unrecorded(stacks: Mapping[int, pd.DataFrame]) -> Iterator[str]:
+    """Say where nothing is on record of how rows were computed, in this stack or below."""
+    known = {order: df["row_key"].notna() for order, df in stacks.items() if "row_key" in df}
+    if not any(told.any() for told in known.values()):
         yield (
             "The stack does not say how its rows were computed. Name the file that get_rdms wrote,"
             " or for higher orders the files below it, for the report to say it."
         )
+    for order, told in sorted(known.items()):
+        if told.any() and not told.all():
+            yield (
+                f"{(~told).sum()} of {len(told)} rows of order {order} do not say how they were"
+                " computed."
+            )
 
 
 def _evenly(stack: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -274,8 +297,13 @@ def _titles(stack: pd.DataFrame) -> list[str]:
     return titles
 
 
-def _apart(stack: pd.DataFrame) -> list[str]:
-    return [name for name in differing(stack) if name not in _ASIDE and not is_lineage(name)]
+def _apart(stack: pd.DataFrame) -> list[Hashable]:
+    apart = differing(stack)
+    return [
+        name
+        for name in stack.columns
+        if str(name) in apart and name not in _ASIDE and not is_lineage(name)
+    ]
 
 
 def _add(report: _Report, heading: str, caption: str, draw: Callable[..., Any]) -> None:
@@ -285,8 +313,8 @@ def _add(report: _Report, heading: str, caption: str, draw: Callable[..., Any]) 
     buffer = io.BytesIO()
     save_opts = {"fname": buffer, "format": "svg", "metadata": {"Date": None}}
     try:
-        # The same stack gives the same bytes.
-        with mpl.rc_context({"svg.hashsalt": heading}):
+        # The same stack gives the same bytes; a dollar in a name begins no formula.
+        with mpl.rc_context({"svg.hashsalt": heading, "text.parse_math": False}):
             draw(show=False, save_opts=save_opts)
     except ValueError as error:
         report.remarks.append(f"No figure '{heading}': {error}")
@@ -310,9 +338,7 @@ def _table_of_rows(stack: pd.DataFrame) -> dict[str, Any]:
             ]
         )
     columns = [*[(name, False) for name in apart], *[(name, True) for name in _NUMBERS]]
-    shown = (
-        "Their" if len(lines) == len(stack) else f"The first {len(lines)} of {len(stack)}: their"
-    )
+    shown = "" if len(lines) == len(stack) else f"The first {len(lines)} of {len(stack)}. "
     return {
         "heading": "Rows",
         "caption": f"{shown}Numbers are of the dissimilarities above the diagonal.",
@@ -337,7 +363,7 @@ def _tables_of_runs(stacks: Mapping[int, pd.DataFrame]) -> Iterator[dict[str, An
             "columns": [(name, name == "rows") for name in runs.columns],
             "lines": [
                 [
-                    _as_text(value)[:_DIGEST] if name.endswith("_hash") else _as_text(value)
+                    _as_text(as_whole(value))[: _DIGEST if name.endswith("_hash") else None]
                     for name, value in zip(runs.columns, line, strict=True)
                 ]
                 for line in runs.itertuples(index=False, name=None)
@@ -346,6 +372,8 @@ def _tables_of_runs(stacks: Mapping[int, pd.DataFrame]) -> Iterator[dict[str, An
 
 
 def _as_text(value: Any) -> str:
+    if frozen(value) is None:
+        return ""
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
