@@ -94,7 +94,7 @@ class Thumbnails:
     def number(self, key: Hashable, source: Any) -> int:
         """Return the number of a picture; one that several entries share has one number."""
         is_path = isinstance(source, (str, bytes, os.PathLike))
-        identity = os.fsdecode(source) if is_path else id(source)
+        identity: Hashable = os.fsdecode(source) if is_path else id(source)
         if source is None or isinstance(source, float):
             # None and NaN are no picture that could be shared.
             identity = key, None

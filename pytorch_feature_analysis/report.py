@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import os
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from pytorch_feature_analysis.methods import (
     methods_text,
     stacks_by_order,
 )
+from pytorch_feature_analysis.plotting._arguments import by_entry
 from pytorch_feature_analysis.plotting.mds_panels import plot_mds_panels
 from pytorch_feature_analysis.plotting.rdm import plot_rdm
 from pytorch_feature_analysis.plotting.stack_graph import plot_stack_graph
@@ -105,7 +107,7 @@ def write_report(
     Raises
     ------
     ValueError
-        An empty stack, or one in `below` that is not of a lower order.
+        An empty stack, or one in `below` that is not of a lower order; `pictures` of no entry.
     OSError
         Nothing can be written at `out`, which is found out before any work.
 
@@ -144,6 +146,7 @@ def write_report(
     if whole.empty:
         raise ValueError("`rdm_df` has no rows, so there is nothing to report.")
     stack = _without_shuffles(whole)
+    by_entry(pictures, [*dict.fromkeys(chain(*stack["entry_keys"]))], argument="pictures")
     text = methods_text(whole, below=[df for order, df in stacks.items() if order < max(stacks)])
     *methods, references = text.split("\n\n")
     report = _Report(
@@ -297,7 +300,7 @@ def _titles(stack: pd.DataFrame) -> list[str]:
     return titles
 
 
-def _apart(stack: pd.DataFrame) -> list[Hashable]:
+def _apart(stack: pd.DataFrame) -> list[Any]:
     apart = differing(stack)
     return [
         name

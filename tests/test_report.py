@@ -254,6 +254,11 @@ def test_pictures_that_are_not_there_are_one_warning_a_figure(stack, tmp_path, c
     assert path.stat().st_size < 3_000_000
 
 
+def test_pictures_of_no_entry_are_refused(stack, tmp_path):
+    with pytest.raises(ValueError, match="`pictures` names no entry of this RDM, but 'nobody'"):
+        report(stack, tmp_path, pictures={"nobody": tmp_path / "there.png"})
+
+
 def test_bad_targets_and_stacks_are_refused_before_any_work(stack, tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder"):
         pfa.write_report(stack, tmp_path / "nowhere" / "report.html")
