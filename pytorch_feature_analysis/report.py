@@ -316,8 +316,8 @@ def _add(report: _Report, heading: str, caption: str, draw: Callable[..., Any]) 
     buffer = io.BytesIO()
     save_opts = {"fname": buffer, "format": "svg", "metadata": {"Date": None}}
     try:
-        # The same stack gives the same bytes; a dollar in a name begins no formula.
-        with mpl.rc_context({"svg.hashsalt": heading, "text.parse_math": False}):
+        # The same stack gives the same bytes.
+        with mpl.rc_context({"svg.hashsalt": heading}):
             draw(show=False, save_opts=save_opts)
     except ValueError as error:
         report.remarks.append(f"No figure '{heading}': {error}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -26,25 +25,22 @@ def legible(texts: Iterable[Any]) -> Iterator[Callable[[str], str]]:
 
     Letters that the fonts of the style lack are taken from others that are installed, the fewest
     that will do. The writer puts a square in the place of a letter that none has, of which a log
-    line tells; matplotlib would warn of each at every drawing. So it does where a file name of
-    another encoding has left what is no letter, or a control character, at which drawing fails.
+    line tells; matplotlib would warn of each at every drawing.
     """
     import matplotlib as mpl
 
     families = list(mpl.rcParams["font.family"])
-    letters = {letter for text in texts for letter in str(text)}
-    undrawn = [ord(letter) for letter in letters if _cannot_be_drawn(letter)]
-    wanted = {ord(letter) for letter in letters if letter.isprintable()}
+    wanted = {ord(letter) for text in texts for letter in str(text) if letter.isprintable()}
     lacking = wanted.difference(*(_letters_of_family(family) for family in families))
     helpers: list[str] = []
     while lacking and (installed := _installed()):
-        family, its_letters = max(
+        family, letters = max(
             installed.items(), key=lambda font: (len(lacking & font[1]), _rank(font[0]))
         )
-        if not lacking & its_letters:
+        if not lacking & letters:
             break
         helpers.append(family)
-        lacking -= its_letters
+        lacking -= letters
     if helpers:
         logger.info("Letters that the style's fonts lack are drawn in %s.", ", ".join(helpers))
     if lacking:
@@ -53,7 +49,7 @@ def legible(texts: Iterable[Any]) -> Iterator[Callable[[str], str]]:
             " that does, such as Noto Sans of their script.",
             " ".join(map(chr, sorted(lacking))),
         )
-    blank = dict.fromkeys([*lacking, *undrawn], _MISSING)
+    blank = dict.fromkeys(lacking, _MISSING)
     with mpl.rc_context({"font.family": [*families, *helpers]}):
         yield lambda text: text.translate(blank)
 
@@ -67,11 +63,6 @@ def take_fonts(axes: Iterable[Axes]) -> None:
         for text in (target.title, target.xaxis.label, target.yaxis.label):
             text.set_fontfamily(family)
         target.tick_params(labelfontfamily=family)
-
-
-def _cannot_be_drawn(letter: str) -> bool:
-    # Control characters, and halves of surrogate pairs.
-    return unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\n\r\t"
 
 
 def _rank(family: str) -> tuple[bool, int, str]:
