@@ -10,6 +10,7 @@ import pandas as pd
 
 from pytorch_feature_analysis._checks import check_name
 from pytorch_feature_analysis._cli_arguments import values_in_words
+from pytorch_feature_analysis.cell_values import frozen
 from pytorch_feature_analysis.image_folder import read_image_folder
 
 
@@ -39,7 +40,14 @@ def pictures_of_all(table: pd.DataFrame | None, stack: pd.DataFrame) -> dict[Any
     if table is None:
         return None
     pictures: dict[Any, str] = {}
-    for _, row in stack.iterrows():
+    found = set()
+    variables = [name for name in table.columns[1:] if name in stack]
+    for _, row in stack.drop(columns="matrix").iterrows():
+        of_row = tuple(str(row[name]) for name in variables)
+        alike = of_row, row["entry_keys"], frozen(row["entry_labels"])
+        if alike in found:
+            continue
+        found.add(alike)
         for key, path in find_pictures(table, row).items():
             if pictures.setdefault(key, path) != path:
                 raise ValueError(

@@ -16,6 +16,7 @@ from PIL import Image
 from pytorch_feature_analysis._checks import in_words
 from pytorch_feature_analysis.images import load_image
 from pytorch_feature_analysis.plotting._arguments import by_entry
+from pytorch_feature_analysis.rdm_stack import as_key
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +45,11 @@ def sources_by_row(
     for row in stack.drop(columns="matrix").to_dict("records"):
         fitting = tuple(k for k, (labels, _) in enumerate(sets) if _fits(labels, row))
         if fitting not in by_labels:
-            images = {key: source for k in reversed(fitting) for key, source in sets[k][1].items()}
-            by_labels[fitting] = images
+            by_labels[fitting] = {
+                as_key(key): source
+                for k in reversed(fitting)
+                for key, source in sets[k][1].items()
+            }
         rows.append(by_labels[fitting])
     if not any(rows):
         raise ValueError(
@@ -90,7 +94,10 @@ class Thumbnails:
     def number(self, key: Hashable, source: Any) -> int:
         """Return the number of a picture; one that several entries share has one number."""
         is_path = isinstance(source, (str, bytes, os.PathLike))
-        identity = os.fsdecode(source) if is_path else id(source)
+        identity: Hashable = os.fsdecode(source) if is_path else id(source)
+        if source is None or isinstance(source, float):
+            # None and NaN are no picture that could be shared.
+            identity = key, None
         if identity not in self._numbers:
             self._numbers[identity] = len(self._sources)
             self._sources.append((key, source))
@@ -112,7 +119,7 @@ class Thumbnails:
         for key, source in bar:
             try:
                 encoded.append(_data_uri(source, side))
-            except (ValueError, OSError) as error:
+            except (ValueError, TypeError, OSError) as error:
                 faults.append((key, error))
                 encoded.append(None)
         if faults:

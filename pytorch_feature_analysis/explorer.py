@@ -23,6 +23,7 @@ from pytorch_feature_analysis._explorer_data import (
 from pytorch_feature_analysis._explorer_page import render_page
 from pytorch_feature_analysis._explorer_pictures import Thumbnails, sources_by_row
 from pytorch_feature_analysis._files import atomic_write, check_writable
+from pytorch_feature_analysis.cell_values import frozen
 from pytorch_feature_analysis.plotting._arguments import by_entry
 from pytorch_feature_analysis.rdm_stack import checked_stack
 
@@ -228,13 +229,13 @@ def _rows(
     from tqdm.auto import tqdm
 
     places = [{text: k for k, text in enumerate(dict.fromkeys(c))} for c in choices.values()]
-    metrics = stack["dissim_metric"].astype(str) if "dissim_metric" in stack else None
+    metrics = stack["dissim_metric"].tolist() if "dissim_metric" in stack else [None] * len(stack)
     bar = tqdm(range(len(stack)), "maps", disable=not (progress and len(stack) > 1))
     return [
         {
             "at": [of[texts[k]] for of, texts in zip(places, choices.values(), strict=True)],
             "set": set_of_row[k],
-            "measure": "" if metrics is None else metrics.iloc[k],
+            "measure": "" if frozen(metrics[k]) is None else str(metrics[k]),
             **matrix_data(matrices[k]),
             **maps.of(matrices[k], stack["entry_keys"].iloc[k]),
         }

@@ -28,11 +28,15 @@ _MOST_LISTED = 3
 def heading(row: pd.Series, above: pd.Series | None) -> str:
     """Say how many stimuli or RDMs there are at an order; `above` is the row of the next one."""
     if row["order"] == 0:
+        if above is not None and are_measures(above["metrics"]):
+            return _some(row["count"], "representation", "representations")
         if above is None or above["most_entries"] == row["count"] == above["fewest_entries"]:
             return _some(row["count"], "stimulus", "stimuli")
         each = _span(above["fewest_entries"], above["most_entries"])
         return f"{each} stimuli in each RDM"
-    what = "stimuli" if row["order"] == 1 else "entries"
+    is_of_stimuli = row["order"] == 1 and not are_measures(row["metrics"])
+    one, several = ("stimulus", "stimuli") if is_of_stimuli else ("entry", "entries")
+    what = one if row["most_entries"] == 1 else several
     size = _span(row["fewest_entries"], row["most_entries"])
     noun = ("RDM", "RDMs")
     if _is_compared_itself(above):
@@ -65,11 +69,11 @@ def made_by(row: pd.Series, below: pd.Series, above: pd.Series | None) -> str:
     metrics = ", ".join(listed)
     if not metrics:
         return "a metric that is not recorded"
+    if are_measures(row["metrics"]):
+        return metrics
     if row["order"] == 1:
         units = row["of"].get("activation_type")
         return f"{metrics} of {f'{units} ' if isinstance(units, str) else ''}patterns"
-    if are_measures(row["metrics"]):
-        return metrics
     pairs = [int(n) * (int(n) - 1) // 2 for n in (below["fewest_entries"], below["most_entries"])]
     return f"{metrics} over {_span(*pairs)} {'pair' if pairs[1] == 1 else 'pairs'}"
 

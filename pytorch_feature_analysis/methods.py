@@ -13,6 +13,7 @@ import pandas as pd
 
 from pytorch_feature_analysis._checks import check_sequence
 from pytorch_feature_analysis._version import __version__
+from pytorch_feature_analysis.cell_values import frozen
 from pytorch_feature_analysis.matrices import get_upper_triang
 from pytorch_feature_analysis.metric_words import are_measures, metric_in_full
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
@@ -25,8 +26,9 @@ from pytorch_feature_analysis.stack_schema import is_reserved
 _NAMELESS = "entry"
 _ORDERS = ("first", "second", "third", "fourth", "fifth", "sixth")
 _ACTIVATION_TYPES = {
-    "unit_level": "'unit_level' patterns are of all units of a layer",
-    "feature_means": "'feature_means' of the means of its channels over positions",
+    "unit_level": "of all units of a layer",
+    "feature_means": "of the means of a layer's channels over positions",
+    "cls_token": "of the class token of a layer",
 }
 _RDM_SOURCE = (
     "Kriegeskorte, N., Mur, M. and Bandettini, P. (2008). Representational similarity analysis:"
@@ -127,7 +129,7 @@ def _of_order(
         metrics = tuple(known_values(stack, "dissim_metric"))
     entries = _entries_in_words(line)
     if order + 1 < len(lineage) and are_measures(lineage["metrics"][order + 1]):
-        apart = counted(line["told_apart_by"])
+        apart = _differing(order, line["told_apart_by"])
         sentences = [
             f"Patterns of {entries} were taken from {line['count']} sources"
             + (f", which differ in {apart}." if apart else ".")
@@ -140,7 +142,8 @@ def _of_order(
             words = in_series(map(metric_in_full, metrics), "or")
             sentences.append(f"Dissimilarity was {words}{_compared(metrics, lineage, order)}.")
         else:
-            sentences.append("[The stack does not say by what metric; one in `below` may.]")
+            may = "" if stack is not None else "; one in `below` may"
+            sentences.append(f"[The stack does not say by what metric{may}.]")
     if order == 1:
         sentences += _activations(stacks[min(stacks)])
     if stack is not None:
@@ -156,18 +159,19 @@ def _of_order(
 
 def _entries_in_words(line: Mapping[Hashable, Any]) -> str:
     """Say how many entries there are, and what tells them apart, unless that has no name."""
-    number, variables = as_range(_sizes(line)), line["entry_variables"]
+    sizes, variables = _sizes(line), line["entry_variables"]
+    number = f"{as_range(sizes)} {'entry' if sizes == (1, 1) else 'entries'}"
     if [*variables] == [_NAMELESS]:
-        return f"{number} entries"
-    if [*variables.values()] == [_sizes(line)[1]]:
-        return f"{number} entries ({next(iter(variables))})"
-    told = counted(variables)
-    return f"{number} entries ({told})" if told else f"{number} entries"
+        return number
+    if [*variables.values()] == [sizes[1]]:
+        return f"{number} ({_name_at(line['order'] - 1, next(iter(variables)))})"
+    told = _differing(line["order"] - 1, variables)
+    return f"{number} ({told})" if told else number
 
 
 def _opening(line: Mapping[Hashable, Any]) -> str:
     order, n_rdms = line["order"], line["count"]
-    apart = counted({_name_at(order, name): n for name, n in line["told_apart_by"].items()})
+    apart = _differing(order, line["told_apart_by"])
     differ = f", which differ in {apart}" if apart else ""
     if order == 1:
         what = "matrix (RDM) was" if n_rdms == 1 else "matrices (RDMs) were"
@@ -177,6 +181,11 @@ def _opening(line: Mapping[Hashable, Any]) -> str:
         f"These {compared} were compared with each other, which gave {n_rdms} RDM"
         f"{'s' * (n_rdms != 1)} of the {_number(order)} order{differ}."
     )
+
+
+def _differing(order: int, told_apart_by: Mapping[str, int]) -> str:
+    """Name what RDMs of an order differ in, each with its number of values."""
+    return counted({_name_at(order, name): n for name, n in told_apart_by.items()})
 
 
 def _name_at(order: int, name: str) -> str:
@@ -200,7 +209,8 @@ def _sizes(line: Any) -> tuple[int, int]:
 
 def _compared(metrics: Sequence[str], lineage: pd.DataFrame, order: int) -> str:
     """Say what of two entries was compared, where they are RDMs."""
-    if order == 1 or are_measures(metrics):
+    if order == 1 or are_measures(metrics) or all(metric_in_full(m) == f"'{m}'" for m in metrics):
+        # A function of one's own may take patterns too.
         return ""
     n_pairs = as_range(tuple(n * (n - 1) // 2 for n in _sizes(lineage.iloc[order - 1])))
     return f" of the {n_pairs} cells above the diagonals of two RDMs"
@@ -208,8 +218,8 @@ def _compared(metrics: Sequence[str], lineage: pd.DataFrame, order: int) -> str:
 
 def _activations(stack: pd.DataFrame) -> list[str]:
     known = known_values(stack, "activation_type")
-    kinds = [words for kind, words in _ACTIVATION_TYPES.items() if kind in known]
-    return [f"{', '.join(kinds)}."] if kinds else []
+    kinds = [f"'{kind}' are {words}" for kind, words in _ACTIVATION_TYPES.items() if kind in known]
+    return [f"Patterns called {', '.join(kinds)}."] if kinds else []
 
 
 def _missing(stack: pd.DataFrame) -> list[str]:
@@ -225,6 +235,8 @@ def _missing(stack: pd.DataFrame) -> list[str]:
 def _made_of(stack: pd.DataFrame) -> list[str]:
     """How the networks were run, where the stack says so."""
     sentences = []
+    if "row_key" in stack and 0 < (known := int(stack["row_key"].notna().sum())) < len(stack):
+        sentences.append(f"How {known} of {len(stack)} rows were computed is on record.")
     for column, sentence in (
         ("preprocessing", "Images were prepared so: {}."),
         ("batch_size", "Networks ran on {} images at a time."),
@@ -236,15 +248,19 @@ def _made_of(stack: pd.DataFrame) -> list[str]:
     hashes = [len(known_values(stack, column)) for column in ("model_hash", "images_hash")]
     if all(hashes):
         sentences.append(
-            f"They are of {hashes[0]} different set{'s' * (hashes[0] != 1)} of weights and"
-            f" {hashes[1]} of images, by their digests."
+            f"They are of {_sets(hashes[0])} of weights and {hashes[1]} of images, by their"
+            " digests."
         )
     return sentences
 
 
+def _sets(n: int) -> str:
+    return "1 set" if n == 1 else f"{n} different sets"
+
+
 def _software(stacks: Iterable[pd.DataFrame]) -> str:
     versions = dict.fromkeys(
-        version for stack in stacks for version in known_values(stack, "versions")
+        str(version) for stack in stacks for version in known_values(stack, "versions")
     )
     if versions:
         return f"RDMs were computed with {in_series(versions, 'or')}."
@@ -294,4 +310,10 @@ def known_values(stack: pd.DataFrame, column: str) -> list[Any]:
     """Values of a column, each once, without those that are missing; none if it is not there."""
     if column not in stack:
         return []
-    return list(dict.fromkeys(value for value in stack[column] if not pd.isna(value)))
+    values = {frozen(value): value for value in reversed(stack[column].tolist())}
+    return [as_whole(value) for key, value in reversed(values.items()) if key is not None]
+
+
+def as_whole(value: Any) -> Any:
+    """Return the whole number of which pandas made a float beside missing values."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -70,6 +70,9 @@ def metric_in_full(metric: Any) -> str:
     """Say what a dissimilarity is as a sentence goes on; a name of one's own is in quotes."""
     name = str(metric)
     base, bracket, options = name.partition("(")
+    if base == "sd" and bracket:
+        # As `get_mean_rdms` calls it.
+        return f"the standard deviation of {metric_in_full(options.removesuffix(')'))}"
     known = METRICS.get(base)
     if known is not None:
         plain = known.name.removeprefix("unit_")
@@ -84,8 +87,13 @@ def metric_in_full(metric: Any) -> str:
 
 
 def are_measures(metrics: Sequence[Any]) -> bool:
-    """Whether entries were compared by their patterns, not by RDMs of these."""
-    return bool(metrics) and all(str(metric).partition("(")[0] in MEASURES for metric in metrics)
+    """Whether entries were compared by their patterns, not by RDMs of these.
+
+    A name of one's own among measures is one of theirs.
+    """
+    names = [str(metric).removeprefix("sd(").partition("(")[0] for metric in metrics]
+    is_any = any(name in _MEASURES or name in MEASURES for name in names)
+    return is_any and not any(name in METRICS for name in names)
 
 
 def measure_of(row: pd.Series) -> str | None:

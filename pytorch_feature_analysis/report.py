@@ -8,17 +8,26 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pytorch_feature_analysis._cells import object_series
 from pytorch_feature_analysis._checks import RandomState, check_count
 from pytorch_feature_analysis._files import atomic_write, check_writable
 from pytorch_feature_analysis._version import __version__
+from pytorch_feature_analysis.cell_values import frozen
 from pytorch_feature_analysis.matrices import get_upper_triang
-from pytorch_feature_analysis.methods import as_range, methods_text, stacks_by_order
+from pytorch_feature_analysis.methods import (
+    as_range,
+    as_whole,
+    methods_text,
+    stacks_by_order,
+)
+from pytorch_feature_analysis.plotting._arguments import by_entry
 from pytorch_feature_analysis.plotting.mds_panels import plot_mds_panels
 from pytorch_feature_analysis.plotting.rdm import plot_rdm
 from pytorch_feature_analysis.plotting.stack_graph import plot_stack_graph
@@ -27,6 +36,7 @@ from pytorch_feature_analysis.stack_lineage import stack_lineage
 from pytorch_feature_analysis.stack_schema import PROVENANCE_COLUMNS, is_lineage
 
 _PAGE = "report_page.html"
+_DEFAULT_NAME = "default_name"
 _MOST_LINES = 200
 _DIGEST = 12
 _ROUNDING = 1e-9
@@ -81,7 +91,7 @@ def write_report(
     pictures : dict, optional
         Pictures by entry key, as `cond_pics` of `rdm_mds`.
     title : str, optional
-        Above the page; default the ``df_name`` of the stack.
+        Above the page; default the ``df_name`` of the stack, or else the name of its file.
     num_rdms : int, default 9
         How many RDMs are drawn at most. Of more, those that stand at even distances in the stack.
     symmetrize : bool, default False
@@ -97,7 +107,7 @@ def write_report(
     Raises
     ------
     ValueError
-        An empty stack, or one in `below` that is not of a lower order.
+        An empty stack, or one in `below` that is not of a lower order; `pictures` of no entry.
     OSError
         Nothing can be written at `out`, which is found out before any work.
 
@@ -136,13 +146,14 @@ def write_report(
     if whole.empty:
         raise ValueError("`rdm_df` has no rows, so there is nothing to report.")
     stack = _without_shuffles(whole)
+    by_entry(pictures, [*dict.fromkeys(chain(*stack["entry_keys"]))], argument="pictures")
     text = methods_text(whole, below=[df for order, df in stacks.items() if order < max(stacks)])
     *methods, references = text.split("\n\n")
     report = _Report(
         title=title if title is not None else _title_of(stack, rdm_df),
         subtitle=f"Report on a stack of RDMs, of order {max(stacks)}",
         facts=_facts(whole, stack),
-        remarks=[*_remarks(stack)],
+        remarks=[*_remarks(stack), *_unrecorded(stacks)],
         methods=methods,
         references=references.splitlines()[1:],
     )
@@ -151,7 +162,7 @@ def write_report(
     titles = _titles(chosen)
     category = _category(chosen)
     is_named = max(map(len, chosen["matrix"])) <= _MOST_NAMED
-    one_metric = "dissim_metric" not in chosen or chosen["dissim_metric"].nunique() < 2
+    one_metric = "dissim_metric" not in chosen or len({*map(frozen, chosen["dissim_metric"])}) < 2
     _add(
         report,
         "What it is made of",
@@ -178,7 +189,7 @@ def write_report(
         "Near means alike: metric multidimensional scaling, each map turned to the one before."
         + which,
         lambda **options: plot_mds_panels(
-            chosen.assign(**{_PANEL: titles}),
+            chosen.assign(**{_PANEL: object_series(titles, chosen.index)}),
             _PANEL,
             cond_pics=pictures,
             overlap="repel",
@@ -191,7 +202,7 @@ def write_report(
     )
     report.tables = [_table_of_rows(stack), *_tables_of_runs(stacks)]
     with atomic_write(path) as temporary:
-        temporary.write_text(_render(report), encoding="utf-8")
+        temporary.write_bytes(_render(report).encode("utf-8", "replace"))
     return path
 
 
@@ -201,9 +212,9 @@ def _without_shuffles(stack: pd.DataFrame) -> pd.DataFrame:
 
 
 def _title_of(stack: pd.DataFrame, given: Any) -> str:
-    names = list(dict.fromkeys(stack["df_name"]))
-    if len(names) == 1:
-        return str(names[0])
+    names = list(dict.fromkeys(map(str, stack["df_name"])))
+    if len(names) == 1 and names[0] != _DEFAULT_NAME:
+        return names[0]
     return Path(given).stem if isinstance(given, (str, os.PathLike)) else "Stack of RDMs"
 
 
@@ -223,7 +234,11 @@ def _remarks(stack: pd.DataFrame) -> Iterator[str]:
     missing = [int((~np.isfinite(cells)).sum()) for cells in upper]
     if any(missing):
         yield f"{sum(missing)} cells in {np.count_nonzero(missing)} of {n} RDMs are missing."
-    level = [cells for cells in upper if cells.size > 1 and np.ptp(cells) == 0]
+    level = [
+        cells
+        for cells in upper
+        if cells.size > 1 and np.isfinite(cells[0]) and (cells == cells[0]).all()
+    ]
     if level:
         yield (
             f"{len(level)} of {n} RDMs have the same value in all cells, so that no correlation"
@@ -238,11 +253,22 @@ def _remarks(stack: pd.DataFrame) -> Iterator[str]:
     )
     if crooked:
         yield f"{crooked} of {n} RDMs are not symmetric; the numbers are of their upper halves."
-    if "row_key" not in stack:
+
+
+def _unrecorded(stacks: Mapping[int, pd.DataFrame]) -> Iterator[str]:
+    """Say where nothing is on record of how rows were computed, in this stack or below."""
+    known = {order: df["row_key"].notna() for order, df in stacks.items() if "row_key" in df}
+    if not any(told.any() for told in known.values()):
         yield (
             "The stack does not say how its rows were computed. Name the file that get_rdms wrote,"
             " or for higher orders the files below it, for the report to say it."
         )
+    for order, told in sorted(known.items()):
+        if told.any() and not told.all():
+            yield (
+                f"{(~told).sum()} of {len(told)} rows of order {order} do not say how they were"
+                " computed."
+            )
 
 
 def _evenly(stack: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -274,8 +300,13 @@ def _titles(stack: pd.DataFrame) -> list[str]:
     return titles
 
 
-def _apart(stack: pd.DataFrame) -> list[str]:
-    return [name for name in differing(stack) if name not in _ASIDE and not is_lineage(name)]
+def _apart(stack: pd.DataFrame) -> list[Any]:
+    apart = differing(stack)
+    return [
+        name
+        for name in stack.columns
+        if str(name) in apart and name not in _ASIDE and not is_lineage(name)
+    ]
 
 
 def _add(report: _Report, heading: str, caption: str, draw: Callable[..., Any]) -> None:
@@ -310,9 +341,7 @@ def _table_of_rows(stack: pd.DataFrame) -> dict[str, Any]:
             ]
         )
     columns = [*[(name, False) for name in apart], *[(name, True) for name in _NUMBERS]]
-    shown = (
-        "Their" if len(lines) == len(stack) else f"The first {len(lines)} of {len(stack)}: their"
-    )
+    shown = "" if len(lines) == len(stack) else f"The first {len(lines)} of {len(stack)}. "
     return {
         "heading": "Rows",
         "caption": f"{shown}Numbers are of the dissimilarities above the diagonal.",
@@ -337,7 +366,7 @@ def _tables_of_runs(stacks: Mapping[int, pd.DataFrame]) -> Iterator[dict[str, An
             "columns": [(name, name == "rows") for name in runs.columns],
             "lines": [
                 [
-                    _as_text(value)[:_DIGEST] if name.endswith("_hash") else _as_text(value)
+                    _as_text(as_whole(value))[: _DIGEST if name.endswith("_hash") else None]
                     for name, value in zip(runs.columns, line, strict=True)
                 ]
                 for line in runs.itertuples(index=False, name=None)
@@ -346,6 +375,8 @@ def _tables_of_runs(stacks: Mapping[int, pd.DataFrame]) -> Iterator[dict[str, An
 
 
 def _as_text(value: Any) -> str:
+    if frozen(value) is None:
+        return ""
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

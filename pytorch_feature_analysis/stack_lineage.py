@@ -11,11 +11,14 @@ import pandas as pd
 from pytorch_feature_analysis._cells import object_series
 from pytorch_feature_analysis.cell_values import frozen
 from pytorch_feature_analysis.lineage_words import sentence
+from pytorch_feature_analysis.metric_words import are_measures
 from pytorch_feature_analysis.rdm_stack import checked_stack
 from pytorch_feature_analysis.regroup import DERIVED, label_columns, telling_columns
 from pytorch_feature_analysis.stack_schema import is_reserved
 
 _OBJECTS = ("told_apart_by", "of", "entry_variables", "metrics")
+# Of `get_consistency_rdms`: they tell its own rows apart, and nothing below.
+_OF_PAIRS_OF_SETS = ("by", "set_1", "set_2")
 
 
 def stack_lineage(rdm_df: pd.DataFrame | pd.Series) -> pd.DataFrame:
@@ -132,6 +135,14 @@ def _rdms(stack: pd.DataFrame, levels: Sequence[Sequence[Any]], order: int) -> d
     above = len(levels) - order
     named = {name: _as_of(name, above) for name in label_columns(stack) if not _is_perm(name)}
     names = {name: plain for name, plain in named.items() if plain}
+    are_patterns = above > 0 and are_measures(
+        tuple(_made(stack, "dissim_metric", above - 1).values())
+    )
+    if are_patterns:
+        # A metric is of RDMs that a measure makes of them for itself.
+        names = {name: plain for name, plain in names.items() if plain != "dissim_metric"}
+    if above and set(_OF_PAIRS_OF_SETS) <= set(names):
+        names = {name: plain for name, plain in names.items() if name not in _OF_PAIRS_OF_SETS}
     cells_of = [[frozen(value) for value in stack[name]] for name in names]
     groups = list(zip(*cells_of, strict=True)) if names else [()] * len(stack)
     found: set[Hashable] = set()
@@ -148,6 +159,7 @@ def _rdms(stack: pd.DataFrame, levels: Sequence[Sequence[Any]], order: int) -> d
         if name in told or (is_single and name not in DERIVED and not is_reserved(name)):
             _note(values, ((names[name], value) for value in stack[name]))
     metrics = _made(stack, "dissim_metric", above) or values.get("dissim_metric", {})
+    metrics = {} if are_patterns else metrics
     shuffles = set(_made(stack, "perm", above)) - {"orig_data"}
     # Rows are RDMs of their own, also where nothing tells them apart.
     count = len(found) if above else int((stack["perm"] == "orig_data").sum()) or len(found)
@@ -176,7 +188,7 @@ def _row(
         "entry_variables": {str(name): len(of) for name, of in entries.items()},
         "fewest_entries": min(sizes, default=None),
         "most_entries": max(sizes, default=None),
-        "metrics": metrics,
+        "metrics": tuple(map(str, metrics)),
         "num_perms": num_perms,
     }
 
@@ -207,7 +219,7 @@ def _made(stack: pd.DataFrame, name: str, above: int) -> dict[Hashable, Any]:
 
 def _note(values: dict[str, dict[Hashable, Any]], labels: Iterable[tuple[str, Any]]) -> None:
     for name, value in labels:
-        values.setdefault(name, {}).setdefault(frozen(value), value)
+        values.setdefault(str(name), {}).setdefault(frozen(value), value)
 
 
 def _each_once(

@@ -296,6 +296,26 @@ def test_pictures_that_cannot_be_read_are_blank_and_counted_once(rng, page, tmp_
     assert "('a',), ('b',)" in warning.getMessage()
 
 
+@pytest.mark.parametrize("nothing", [None, np.nan, 3])
+def test_what_is_no_picture_is_blank_for_each_entry(rng, page, caplog, nothing):
+    data = page(small_stack(rng), {"a": nothing, "b": nothing, "c": Image.new("RGB", (5, 5))})
+    shown = [k if k < 0 else data["pictures"][k] for k in data["sets"][0]["pictures"]]
+    assert shown[:2] == [None, None]
+    assert shown[2].startswith("data:")
+    assert shown[3:] == [-1, -1]
+    assert "pictures cannot be read, and are blank" in caplog.text
+
+
+def test_image_sets_may_name_entries_by_a_single_value(rng, page):
+    data = page(small_stack(rng), [({}, {"a": Image.new("RGB", (5, 5))})])
+    assert data["sets"][0]["pictures"] == [0, -1, -1, -1, -1]
+
+
+def test_rows_whose_measure_is_missing_are_shown_without(rng, page):
+    stack = small_stack(rng, n_rows=3, dissim_metric=["corr", None, np.nan])
+    assert [row["measure"] for row in page(stack)["rows"]] == ["corr", "", ""]
+
+
 def test_pictures_of_other_entries_are_logged_and_of_none_refused(rng, page, caplog):
     caplog.set_level(logging.INFO)
     stack = small_stack(rng)

@@ -158,6 +158,121 @@ def test_similarities_are_taken_from_one():
     assert metric_in_full("angular_procrustes") == "the angular Procrustes distance"
 
 
+def activations(names="abc", **columns):
+    rng = np.random.default_rng(0)
+    patterns = [rng.normal(size=(8, 5)) for _ in names]
+    keys = [list(range(8))] * len(names)
+    return pd.DataFrame(
+        {"model": [*names], "activations": patterns, "entry_keys": keys, **columns}
+    )
+
+
+def similarities(measures=("linear_cka",), frame=None, **options):
+    frame = activations() if frame is None else frame
+    return pfa.get_similarity_rdms(frame, [*measures], ["model"], progress=False, **options)
+
+
+def own_measure(x, y):
+    return float(abs(x - y).sum())
+
+
+def test_the_metric_inside_of_a_measure_makes_no_further_sources():
+    # `rsa` has a metric of its own, which stands one order below; there are three networks.
+    stack = similarities(["linear_cka", "rsa"])
+    assert paragraphs(stack)[0].endswith("taken from 3 sources, which differ in model (3).")
+    assert pfa.stack_lineage(stack)["count"].tolist() == [8, 3, 2]
+    assert pfa.stack_lineage(stack)["metrics"].tolist()[1] == ()
+
+
+def test_a_measure_of_ones_own_among_others_is_one_of_them():
+    first, second, *_ = paragraphs(similarities(["linear_cka", ("mine", own_measure)]))
+    assert first.startswith("Patterns of 8 entries")
+    assert "cells above" not in second
+
+
+def test_nothing_is_said_of_cells_where_only_a_name_of_ones_own_is_known():
+    second = paragraphs(similarities([("mine", own_measure)]))[1]
+    assert second.endswith("Dissimilarity was 'mine'.")
+
+
+def test_sets_of_models_are_of_the_third_order_alone():
+    parts = [activations("abcdef", dataset=name) for name in ("pets", "cars")]
+    frame = pd.concat(parts, ignore_index=True)
+    stack = similarities(frame=frame, grouping_variables=["dataset"])
+    table = pd.DataFrame({"model": [*"abcdef"], "kind": [*"xxxyyy"]})
+    third = pfa.get_consistency_rdms(stack, table, ["kind"])
+    assert len(third) > 1
+    # The networks and the RDMs that it was made of.
+    assert pfa.stack_lineage(third)["count"].tolist() == [8, 12, 2, len(third)]
+    assert "which differ in model (6) and dataset (2)." in paragraphs(third)[0]
+    assert "set_1 (3)" in paragraphs(third)[2]
+
+
+def test_entries_of_mean_similarities_are_no_stimuli():
+    parts = [activations(dataset=name) for name in ("pets", "cars")]
+    frame = pd.concat(parts, ignore_index=True)
+    means = pfa.get_mean_rdms(similarities(frame=frame, grouping_variables=["dataset"]))
+    assert "or the standard deviation of 1 \N{MINUS SIGN} linear CKA." in paragraphs(means)[0]
+    words = pfa.stack_lineage(means)["in_words"]
+    assert words[0] == "3 representations (3 networks)"
+    assert words[1].startswith("2 RDMs of 3 entries")
+
+
+def test_metrics_that_tell_entries_apart_are_named_in_words():
+    options = {"progress": False, "dissim_metrics": ["euclidean_distance"]}
+    stack = pd.concat([first_order("corr"), first_order("cosine")], ignore_index=True)
+    grouping = {"grouping_variables": ["model", "dissim_metric"]}
+    second = pfa.get_meta_rdms(stack, None, ["layer"], **grouping, **options)
+    third = pfa.get_meta_rdms(
+        second, None, ["dissim_metric_sub"], grouping_variables=["model"], **options
+    )
+    assert "2 entries (metric of the first order), 1 pair." in paragraphs(third)[2]
+
+
+def test_each_activation_type_has_a_sentence_that_stands_alone():
+    means = "are of the means of a layer's channels over positions."
+    text = pfa.methods_text(first_order().assign(activation_type="feature_means"))
+    assert f"Patterns called 'feature_means' {means}" in text
+    both = first_order().assign(activation_type=["feature_means", "unit_level", "mine"] * 2)
+    units = "'unit_level' are of all units of a layer"
+    assert f"Patterns called {units}, 'feature_means' {means}" in pfa.methods_text(both)
+    assert "Patterns called" not in pfa.methods_text(first_order().assign(activation_type="mine"))
+
+
+def test_no_stack_below_is_asked_for_where_there_can_be_none():
+    text = pfa.methods_text(first_order().drop(columns="dissim_metric"))
+    assert "[The stack does not say by what metric.]" in text
+
+
+def test_rows_of_which_nothing_is_on_record_are_counted():
+    known = first_order().assign(row_key="key", random_state=7, batch_size=16)
+    both = pd.concat([known, first_order("cosine")], ignore_index=True)
+    text = pfa.methods_text(both)
+    assert "How 6 of 12 rows were computed is on record." in text
+    assert "on 16 images at a time. The seed was 7." in text
+    assert "on record" not in pfa.methods_text(known)
+
+
+def test_a_single_entry_is_no_entries():
+    one = pd.DataFrame({"matrix": [np.zeros((1, 1))], "entry_keys": [["cup"]]})
+    assert "the dissimilarities of 1 entry, 0 pairs." in pfa.methods_text(one)
+    assert pfa.stack_lineage(one)["in_words"][1].startswith("1 RDM of 1 stimulus")
+
+
+def test_cells_and_labels_of_any_type_are_written_as_text():
+    labels = tuple({0: key[0], "size": k} for k, key in enumerate(KEYS))
+    odd = first_order().assign(
+        dissim_metric=[["corr", 1]] * 6,
+        activation_type=[["unit_level"]] * 6,
+        versions=[{"torch": "8.8"}] * 6,
+        entry_labels=[labels] * 6,
+    )
+    text = pfa.methods_text(odd)
+    assert "4 entries (0 (4) and size (4))" in text
+    assert "Dissimilarity was '['corr', 1]'." in text
+    assert "computed with {'torch': '8.8'}." in text
+
+
 def test_stacks_below_must_be_of_lower_orders():
     with pytest.raises(ValueError, match=r"`below\[0\]` is of order 2, and `rdm_df` of order 1"):
         pfa.methods_text(first_order(), below=[second_order()])

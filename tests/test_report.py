@@ -2,6 +2,7 @@
 
 import base64
 from html.parser import HTMLParser
+from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
 import numpy as np
@@ -88,6 +89,64 @@ def test_the_same_stack_gives_the_same_bytes(stack, tmp_path):
     assert pfa.write_report(stack, tmp_path / "second.html").read_bytes() == first
 
 
+def test_the_table_says_what_its_numbers_are_of(stack, tmp_path):
+    words = "Numbers are of the dissimilarities above the diagonal."
+    assert f"Rows {words}" in report(stack, tmp_path).text
+    many = pd.concat([stack] * 67, ignore_index=True)
+    page = report(many.assign(layer=range(201)), tmp_path, num_rdms=1)
+    assert f"Rows The first 200 of 201. {words}" in page.text
+
+
+def test_the_title_is_no_name_that_nobody_gave(stack, tmp_path):
+    nameless = stack.assign(df_name="default_name")
+    assert report(nameless, tmp_path).text.startswith("Stack of RDMs")
+    pfa.write_rdms(nameless, tmp_path / "my rdms.parquet")
+    assert report(tmp_path / "my rdms.parquet", tmp_path).text.startswith("my rdms")
+
+
+def test_columns_of_any_name_tell_rows_apart(stack, tmp_path):
+    odd = stack.rename(columns={"layer": 0}).assign(dissim_metric=[["corr"]] * len(stack))
+    page = report(odd.assign(note=["x", None, np.nan]), tmp_path)
+    assert "0 note entries" in page.text
+    assert "conv1 x" in page.text
+    assert "None" not in page.text
+    assert "nan" not in page.text
+
+
+@pytest.mark.parametrize("name", ["caf\udce9", "bell \x07", r"$\frac$ \$", "a\nb", ""])
+def test_names_of_any_letters_are_drawn(stack, tmp_path, name):
+    keys = tuple((f"{name}{k}",) for k in range(len(stack["matrix"][0])))
+    named = stack.drop(columns="entry_labels").assign(
+        layer=pd.Series([f"{name}{k}" for k in range(len(stack))], dtype=object),
+        entry_keys=[keys] * len(stack),
+    )
+    page = report(named, tmp_path, num_rdms=1)
+    assert "No figure" not in page.text
+    for figure in page.figures():
+        ET.fromstring(figure)
+
+
+def test_labels_may_be_missing(stack, tmp_path):
+    sizes = (1.0, pd.NA, None, np.nan)
+    labels = tuple({"size": size, "place": k} for k, size in enumerate(sizes))
+    named = stack.assign(entry_labels=[labels] * len(stack))
+    assert "No figure" not in report(named, tmp_path, num_rdms=1).text
+
+
+def test_rows_whose_metric_is_missing_are_on_a_scale_of_ranks(stack, tmp_path):
+    page = report(stack.assign(dissim_metric=["corr", None, None]), tmp_path)
+    assert "Ranks of the dissimilarities" in page.text
+    assert len(page.figures()) == 3
+
+
+def test_missing_cells_are_no_value_that_all_have(stack, tmp_path):
+    infinite = np.full_like(stack["matrix"][0], np.inf)
+    gone = stack.drop(columns="dissim_rankings").assign(matrix=[infinite] * len(stack))
+    page = report(gone, tmp_path)
+    assert "are missing" in page.text
+    assert "the same value in all cells" not in page.text
+
+
 def test_markup_in_names_is_text(stack, tmp_path):
     n = len(stack["matrix"][0])
     keys = tuple((f"{HOSTILE}{k}",) for k in range(n))
@@ -156,6 +215,15 @@ def test_settings_are_those_of_the_files(stack, tmp_path):
     above = report(meta, tmp_path, below=[tmp_path / "rdms.parquet"])
     assert "Settings of order 1" in above.text
     assert "The seed was 7." in above.text
+    assert "does not say how" not in above.text
+
+
+def test_rows_of_which_nothing_is_on_record_are_counted(stack, tmp_path):
+    known = stack.assign(row_key="key", batch_size=16)
+    both = pd.concat([known, stack.assign(layer=[f"{x} 2" for x in stack["layer"]])])
+    page = report(both, tmp_path)
+    assert "3 of 6 rows of order 1 do not say how they were computed." in page.text
+    assert "rows alexnet 16 3 alexnet 3" in page.text
 
 
 def test_shuffles_are_counted_and_not_drawn(stack, tmp_path):
@@ -184,6 +252,11 @@ def test_pictures_that_are_not_there_are_one_warning_a_figure(stack, tmp_path, c
     path = pfa.write_report(stack, tmp_path / "report.html", pictures=pictures)
     assert len([m for m in caplog.messages if "not there" in m]) == 2
     assert path.stat().st_size < 3_000_000
+
+
+def test_pictures_of_no_entry_are_refused(stack, tmp_path):
+    with pytest.raises(ValueError, match="`pictures` names no entry of this RDM, but 'nobody'"):
+        report(stack, tmp_path, pictures={"nobody": tmp_path / "there.png"})
 
 
 def test_bad_targets_and_stacks_are_refused_before_any_work(stack, tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Hashable, Mapping, Sequence
 from typing import Any
+
+from pytorch_feature_analysis.cell_values import frozen
 
 
 def names_of(
@@ -27,9 +29,8 @@ def shared_by(entries: Sequence[Mapping[str, Any]], places: Sequence[int]) -> st
 
 
 def _values(entries: Sequence[Mapping[str, Any]], places: Sequence[int]) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
+    found: dict[str, dict[Hashable, Any]] = {}
     for k in places:
         for name, value in entries[k].items():
-            if value not in found.setdefault(name, []):
-                found[name].append(value)
-    return found
+            found.setdefault(name, {}).setdefault(frozen(value), value)
+    return {name: list(values.values()) for name, values in found.items()}
