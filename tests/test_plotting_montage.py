@@ -84,3 +84,22 @@ def test_long_labels_and_titles_are_broken_into_lines_that_keep_clear(given):
     whole = ax.figure.bbox
     assert all(whole.x0 <= box.x0 and box.x1 <= whole.x1 for box in boxes)
     assert all(whole.y0 <= box.y0 and box.y1 <= whole.y1 for box in boxes)
+
+
+def test_the_axes_reach_beyond_all_pictures():
+    """A picture falls on whole pixels, and one at the end of the axes would be cut there."""
+    ax = pfa.plot_montage([Image.new("L", (8, 8))] * 6, columns=3, show=False)
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    extents = np.array([image.get_extent() for image in ax.get_images()])
+    assert left < extents[:, :2].min() - 0.01
+    assert right > extents[:, :2].max() + 0.01
+    assert top < extents[:, 2:].min() - 0.01
+    assert bottom > extents[:, 2:].max() + 0.01
+
+
+def test_a_title_on_given_axes_is_broken_no_sooner_than_it_must():
+    figure, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
+    title = "one of each kind, at each of the places"
+    pfa.plot_montage([Image.new("L", (8, 8))] * 40, columns=10, ax=ax, fig_title=title)
+    assert ax.get_title() == title
+    plt.close(figure)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # label, in shares of a picture.
 _PICTURE_INCHES, _SMALLEST = 1.0, 0.2
 _GAP = 0.12
+# Around all pictures, which fall on whole pixels and would be cut at the ends of the axes.
+_EDGE = 0.02
 _LABEL_ROOM = 0.09
 # Inches of a line of a title.
 _TITLE_LINE = 0.2
@@ -102,11 +104,11 @@ def plot_montage(
         longest_side=_LONGEST_SIDE,
     )
     width = n_columns * (1 + _GAP) - _GAP
-    unit = _PICTURE_INCHES
+    unit, room = _PICTURE_INCHES, 0.0
     if ax is not None:
         room, up = axes_inches(ax)
         # With labels of two lines.
-        high = (up / n_rows - 2 * _LINE_ROOM) / (1 + _GAP + _LABEL_ROOM)
+        high = (up / n_rows - 2 * _LINE_ROOM * bool(labels)) / (1 + _GAP + _LABEL_ROOM)
         unit = max(min(room / width, high), _SMALLEST)
     given = [] if labels is None else [str(label) for label in labels]
     with legible([*given, fig_title or ""]) as written:
@@ -114,14 +116,14 @@ def plot_montage(
         lines = max((text.count("\n") + 1 for text in texts), default=0)
         step = 1 + _GAP + (_LABEL_ROOM + _LINE_ROOM * lines / unit if lines else 0.0)
         height = n_rows * step - _GAP
-        across = max(width * unit, 2.0)
+        across = max(width * unit if ax is None else room, 2.0)
         title = in_lines(written(fig_title or ""), across, TITLE_POINTS)
         above = _TITLE_LINE * (title.count("\n") + 1) + 0.05 if title else 0.0
         inches = across + 0.2, height * _PICTURE_INCHES + 0.2 + above
         with _figure.drawing_axes(
             ax, plot_style=None, fig_size=inches, show=show, save_to=save_to
         ) as target:
-            target.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
+            target.set(xlim=(-_EDGE, width + _EDGE), ylim=(height + _EDGE, -_EDGE), aspect="equal")
             target.set_axis_off()
             for number, picture in enumerate(loaded.values()):
                 row, column = divmod(number, n_columns)
@@ -145,7 +147,7 @@ def plot_montage(
                         fontsize=POINTS,
                         clip_on=False,
                     )
-            target.set(xlim=(0, width), ylim=(height, 0))
+            target.set(xlim=(-_EDGE, width + _EDGE), ylim=(height + _EDGE, -_EDGE))
             if title:
                 target.set_title(title, fontsize=TITLE_POINTS)
         return target
