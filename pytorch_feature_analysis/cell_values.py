@@ -15,6 +15,11 @@ import numpy as np
 import pandas as pd
 
 
+def as_text(value: Any) -> str:
+    """Write a cell or a key for people: the parts of a tuple are joined by commas."""
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def frozen(value: Any) -> Hashable:
     """Return something hashable that is equal for equal cells; None for a missing value."""
     if isinstance(value, (str, int)):

@@ -32,12 +32,12 @@ def heading(row: pd.Series, above: pd.Series | None) -> str:
             return _some(row["count"], "representation", "representations")
         if above is None or above["most_entries"] == row["count"] == above["fewest_entries"]:
             return _some(row["count"], "stimulus", "stimuli")
-        each = _span(above["fewest_entries"], above["most_entries"])
+        each = span(above["fewest_entries"], above["most_entries"])
         return f"{each} stimuli in each RDM"
     is_of_stimuli = row["order"] == 1 and not are_measures(row["metrics"])
     one, several = ("stimulus", "stimuli") if is_of_stimuli else ("entry", "entries")
     what = one if row["most_entries"] == 1 else several
-    size = _span(row["fewest_entries"], row["most_entries"])
+    size = span(row["fewest_entries"], row["most_entries"])
     noun = ("RDM", "RDMs")
     if _is_compared_itself(above):
         noun = ("representation", "representations")
@@ -75,7 +75,7 @@ def made_by(row: pd.Series, below: pd.Series, above: pd.Series | None) -> str:
         units = row["of"].get("activation_type")
         return f"{metrics} of {f'{units} ' if isinstance(units, str) else ''}patterns"
     pairs = [int(n) * (int(n) - 1) // 2 for n in (below["fewest_entries"], below["most_entries"])]
-    return f"{metrics} over {_span(*pairs)} {'pair' if pairs[1] == 1 else 'pairs'}"
+    return f"{metrics} over {span(*pairs)} {'pair' if pairs[1] == 1 else 'pairs'}"
 
 
 def sentence(row: pd.Series, below: pd.Series | None, above: pd.Series | None) -> str:
@@ -95,7 +95,8 @@ def _some(n: int, one: str, several: str) -> str:
     return f"{n} {one if n == 1 else several}"
 
 
-def _span(low: Any, high: Any) -> str:
+def span(low: Any, high: Any) -> str:
+    """Write a number, or the least and the largest."""
     return str(low) if low == high else f"{low} to {high}"
 
 

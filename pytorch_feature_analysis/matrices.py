@@ -304,19 +304,25 @@ def check_symmetric(matrix: np.ndarray, *, what: str, one_sided: bool = False) -
 
     With `one_sided` a cell may be NaN where the other is known.
     """
+    different = asymmetric_pairs(matrix, one_sided=one_sided)
+    if len(different):
+        i, j = different[0].tolist()
+        raise ValueError(
+            f"{what} is not symmetric: [{i}, {j}] is {matrix[i, j]:g} and [{j}, {i}] is"
+            f" {matrix[j, i]:g}. `symmetrize`=True takes the mean of both directions."
+        )
+
+
+def asymmetric_pairs(matrix: np.ndarray, *, one_sided: bool = False) -> np.ndarray:
+    """Give the places (n_cells, 2) that `check_symmetric` would refuse."""
     if is_symmetric(matrix):
-        return
+        return np.empty((0, 2), dtype=np.intp)
     values = np.where(np.isfinite(matrix), matrix, np.nan).astype(np.float64)
     scale = np.nanmax(np.abs(values), initial=0.0)
     different = np.abs(values - values.T) > _ROUNDING * scale
     if not one_sided:
         different |= np.isnan(values) != np.isnan(values.T)
-    if different.any():
-        i, j = np.argwhere(different)[0].tolist()
-        raise ValueError(
-            f"{what} is not symmetric: [{i}, {j}] is {matrix[i, j]:g} and [{j}, {i}] is"
-            f" {matrix[j, i]:g}. `symmetrize`=True takes the mean of both directions."
-        )
+    return np.argwhere(different)
 
 
 def mean_of_both(matrix: np.ndarray) -> np.ndarray:

@@ -14,12 +14,13 @@ import pandas as pd
 from pytorch_feature_analysis._checks import check_sequence
 from pytorch_feature_analysis._version import __version__
 from pytorch_feature_analysis.cell_values import frozen
+from pytorch_feature_analysis.lineage_words import span
 from pytorch_feature_analysis.matrices import get_upper_triang
 from pytorch_feature_analysis.metric_words import are_measures, metric_in_full
 from pytorch_feature_analysis.rdm_stack import check_rdm_stack
 from pytorch_feature_analysis.similarity import MEASURES
 from pytorch_feature_analysis.stack_files import read_rdms
-from pytorch_feature_analysis.stack_lineage import stack_lineage
+from pytorch_feature_analysis.stack_lineage import order_of, stack_lineage
 from pytorch_feature_analysis.stack_schema import is_reserved
 
 # The variable of entries whose keys are given without labels.
@@ -94,13 +95,14 @@ def methods_text(
 def stacks_by_order(rdm_df: Any, below: Any) -> dict[int, pd.DataFrame]:
     """Read the stacks, completed, by their order; those below are of lower ones."""
     own = _as_stack(rdm_df, "rdm_df")
-    stacks = {_order_of(own): own}
+    highest = order_of(own)
+    stacks = {highest: own}
     for k, given in enumerate(check_sequence(below, argument="below", of="stacks or paths")):
         stack = _as_stack(given, f"below[{k}]")
-        order = _order_of(stack)
-        if order >= _order_of(own):
+        order = order_of(stack)
+        if order >= highest:
             raise ValueError(
-                f"`below[{k}]` is of order {order}, and `rdm_df` of order {_order_of(own)};"
+                f"`below[{k}]` is of order {order}, and `rdm_df` of order {highest};"
                 " `below` takes the stacks that `rdm_df` was made of."
             )
         if order in stacks:
@@ -111,12 +113,11 @@ def stacks_by_order(rdm_df: Any, below: Any) -> dict[int, pd.DataFrame]:
 
 def _as_stack(given: Any, argument: str) -> pd.DataFrame:
     if isinstance(given, (str, os.PathLike)):
-        return check_rdm_stack(read_rdms(given, provenance=True), argument=argument)
-    return check_rdm_stack(given, argument=argument)
-
-
-def _order_of(stack: pd.DataFrame) -> int:
-    return len(stack_lineage(stack)) - 1
+        given = read_rdms(given, provenance=True)
+    stack = check_rdm_stack(given, argument=argument)
+    if stack.empty:
+        raise ValueError(f"`{argument}` has no rows, so there is nothing to tell.")
+    return stack
 
 
 def _of_order(
@@ -136,7 +137,7 @@ def _of_order(
         ]
     else:
         pairs = tuple(n * (n - 1) // 2 for n in _sizes(line))
-        number = f"{as_range(pairs)} pair{'s' * (pairs != (1, 1))}"
+        number = f"{span(*pairs)} pair{'s' * (pairs != (1, 1))}"
         sentences = [_opening(line), f"Each holds the dissimilarities of {entries}, {number}."]
         if metrics:
             words = in_series(map(metric_in_full, metrics), "or")
@@ -160,7 +161,7 @@ def _of_order(
 def _entries_in_words(line: Mapping[Hashable, Any]) -> str:
     """Say how many entries there are, and what tells them apart, unless that has no name."""
     sizes, variables = _sizes(line), line["entry_variables"]
-    number = f"{as_range(sizes)} {'entry' if sizes == (1, 1) else 'entries'}"
+    number = f"{span(*sizes)} {'entry' if sizes == (1, 1) else 'entries'}"
     if [*variables] == [_NAMELESS]:
         return number
     if [*variables.values()] == [sizes[1]]:
@@ -212,7 +213,7 @@ def _compared(metrics: Sequence[str], lineage: pd.DataFrame, order: int) -> str:
     if order == 1 or are_measures(metrics) or all(metric_in_full(m) == f"'{m}'" for m in metrics):
         # A function of one's own may take patterns too.
         return ""
-    n_pairs = as_range(tuple(n * (n - 1) // 2 for n in _sizes(lineage.iloc[order - 1])))
+    n_pairs = span(*(n * (n - 1) // 2 for n in _sizes(lineage.iloc[order - 1])))
     return f" of the {n_pairs} cells above the diagonals of two RDMs"
 
 
@@ -293,11 +294,6 @@ def _cited_by(function: Any) -> list[str]:
 def counted(values: Mapping[str, int]) -> str:
     """Name what differs, each with its number of values: ``model (2) and layer (8)``."""
     return in_series([f"{name} ({n})" for name, n in values.items() if n > 1], "and")
-
-
-def as_range(ends: Sequence[int]) -> str:
-    """Write a number, or the least and the largest."""
-    return f"{ends[0]}" if ends[0] == ends[-1] else f"{ends[0]} to {ends[-1]}"
 
 
 def in_series(items: Iterable[Any], last: str) -> str:

@@ -19,10 +19,10 @@ from pytorch_feature_analysis._cells import object_series
 from pytorch_feature_analysis._checks import RandomState, check_count
 from pytorch_feature_analysis._files import atomic_write, check_writable
 from pytorch_feature_analysis._version import __version__
-from pytorch_feature_analysis.cell_values import frozen
-from pytorch_feature_analysis.matrices import get_upper_triang
+from pytorch_feature_analysis.cell_values import as_text, frozen
+from pytorch_feature_analysis.lineage_words import span
+from pytorch_feature_analysis.matrices import asymmetric_pairs, get_upper_triang
 from pytorch_feature_analysis.methods import (
-    as_range,
     as_whole,
     methods_text,
     stacks_by_order,
@@ -39,7 +39,6 @@ _PAGE = "report_page.html"
 _DEFAULT_NAME = "default_name"
 _MOST_LINES = 200
 _DIGEST = 12
-_ROUNDING = 1e-9
 # Columns that say in other words what another one says.
 _ASIDE = ("layer_num", "layer_label", "kernel_inds", *PROVENANCE_COLUMNS)
 # One for each row, and all layers of a network.
@@ -143,8 +142,6 @@ def write_report(
     num_rdms = check_count(num_rdms, argument="num_rdms", minimum=1)
     stacks = stacks_by_order(rdm_df, below)
     whole = stacks[max(stacks)]
-    if whole.empty:
-        raise ValueError("`rdm_df` has no rows, so there is nothing to report.")
     stack = _without_shuffles(whole)
     by_entry(pictures, [*dict.fromkeys(chain(*stack["entry_keys"]))], argument="pictures")
     text = methods_text(whole, below=[df for order, df in stacks.items() if order < max(stacks)])
@@ -220,8 +217,8 @@ def _title_of(stack: pd.DataFrame, given: Any) -> str:
 
 def _facts(whole: pd.DataFrame, stack: pd.DataFrame) -> list[tuple[str, Any]]:
     line = stack_lineage(whole).iloc[-1]
-    sizes = line["fewest_entries"], line["most_entries"]
-    facts = [("RDMs", len(stack)), ("order", line["order"]), ("entries each", as_range(sizes))]
+    sizes = span(line["fewest_entries"], line["most_entries"])
+    facts = [("RDMs", len(stack)), ("order", line["order"]), ("entries each", sizes)]
     if line["num_perms"]:
         facts.append(("shuffles", len(whole) - len(stack)))
     return facts
@@ -247,10 +244,7 @@ def _remarks(stack: pd.DataFrame) -> Iterator[str]:
     negative = sum(bool((cells < 0).any()) for cells in upper)
     if negative:
         yield f"{negative} of {n} RDMs have negative cells, which no map can show as distances."
-    crooked = sum(
-        not np.allclose(cells, get_upper_triang(matrix.T), rtol=0, atol=_ROUNDING, equal_nan=True)
-        for cells, matrix in zip(upper, stack["matrix"], strict=True)
-    )
+    crooked = sum(len(asymmetric_pairs(m, one_sided=True)) > 0 for m in stack["matrix"])
     if crooked:
         yield f"{crooked} of {n} RDMs are not symmetric; the numbers are of their upper halves."
 
@@ -375,9 +369,7 @@ def _tables_of_runs(stacks: Mapping[int, pd.DataFrame]) -> Iterator[dict[str, An
 
 
 def _as_text(value: Any) -> str:
-    if frozen(value) is None:
-        return ""
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return "" if frozen(value) is None else as_text(value)
 
 
 def _render(report: _Report) -> str:

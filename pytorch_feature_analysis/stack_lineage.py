@@ -106,6 +106,11 @@ def stack_lineage(rdm_df: pd.DataFrame | pd.Series) -> pd.DataFrame:
     return lineage
 
 
+def order_of(stack: pd.DataFrame) -> int:
+    """Give the order of the RDMs of a stack that was checked, 1 for those of stimuli."""
+    return len(_levels(stack))
+
+
 def _column(name: str, cells: list[Any]) -> pd.Series:
     if name in ("fewest_entries", "most_entries"):
         return pd.Series(cells, dtype="Int64")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytorch_feature_analysis._checks import check_name, is_missing
+from pytorch_feature_analysis.cell_values import as_text
 from pytorch_feature_analysis.plotting._arguments import (
     by_entry,
     check_colours,
@@ -70,7 +71,7 @@ class MapLooks:
     def texts(self) -> list[str]:
         """All that is written, but titles."""
         named = [str(options.get("label") or "") for _, options in self.trajectories]
-        blank = [name_of(key) for key in self.blanks]
+        blank = [as_text(key) for key in self.blanks]
         return [*self.labels.values(), *(text for text, _, _ in self.kinds), *named, *blank]
 
     def with_pictures(self, *, inches: float, **how: Any) -> MapLooks:
@@ -185,11 +186,6 @@ def _kinds_by(
     return kinds, {key: number[value] for key, value in own.items()}
 
 
-def name_of(key: tuple[Hashable, ...] | Hashable) -> str:
-    """Write a key as its parts."""
-    return ", ".join(map(str, key)) if isinstance(key, tuple) else str(key)
-
-
 def draw_map(
     target: Axes,
     looks: MapLooks,
@@ -248,6 +244,6 @@ def draw_map(
         options=looks.label_options,
     )
     drawing.name_blanks(
-        {key: write(name_of(key)) for key in looks.blanks if key not in looks.labels}
+        {key: write(as_text(key)) for key in looks.blanks if key not in looks.labels}
     )
     return drawing

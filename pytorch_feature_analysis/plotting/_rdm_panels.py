@@ -12,6 +12,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from pytorch_feature_analysis._checks import check_name, check_sequence
+from pytorch_feature_analysis.cell_values import as_text
 from pytorch_feature_analysis.matrices import dead_items
 from pytorch_feature_analysis.metric_words import measure_of
 from pytorch_feature_analysis.missing_cells import (
@@ -231,12 +232,8 @@ def panel_titles(stack: pd.DataFrame, titles: Any) -> list[str]:
             )
         return [str(text) for text in listed]
     cells = [stack[column].tolist() for column in columns]
-    return [", ".join(_in_words(of[k]) for of in cells) for k in range(len(stack))]
+    return [", ".join(as_text(of[k]) for of in cells) for k in range(len(stack))]
 
 
 def _title_columns(stack: pd.DataFrame) -> list[str]:
     return telling_columns(stack, [*label_columns(stack), "perm"])
-
-
-def _in_words(cell: Any) -> str:
-    return ", ".join(map(str, cell)) if isinstance(cell, tuple) else str(cell)
